@@ -1,0 +1,22 @@
+"""minitx: transformers end to end, on a small autograd engine over NumPy arrays.
+
+import minitx as mx
+x = mx.Tensor([[1.0, 2.0]], requires_grad=True)
+mx.softmax(x @ x.T).sum().backward()
+x.grad
+"""
+
+from . import checkpoint, data, models, nn, ops, optim, text, train
+from .gradcheck import gradcheck
+from .jit import use_kernels
+from .ops import *  # noqa: F403
+from .tensor import Observer, Tensor, no_grad, observing, op
+from .threads import get_threads, release_blas, set_threads
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Observer", "Tensor", "checkpoint", "data", "get_threads", "gradcheck", "models", "nn", "no_grad",
+    "observing", "op", "ops", "optim", "release_blas", "set_threads", "text", "train", "use_kernels",
+    *ops.__all__,
+]  # fmt: skip

@@ -1,0 +1,22 @@
+"""Data to train on: text as windows of ids, and a small labelled task; both ship with Python."""
+
+from minitx.data.labelled import (
+    Labelled,
+    Shuffled,
+    bag_of_words,
+    docstring_packages,
+    majority_baseline,
+)
+from minitx.data.text import Windows, python_topics, read_text, split
+
+__all__ = [
+    "Labelled",
+    "Shuffled",
+    "Windows",
+    "bag_of_words",
+    "docstring_packages",
+    "majority_baseline",
+    "python_topics",
+    "read_text",
+    "split",
+]

@@ -1,0 +1,263 @@
+"""The only door to Numba: compiler flags, cheap calls, and the two forms of every kernel.
+
+A kernel exists twice, side by side and with one signature: ``<name>_ref``, plain NumPy that a
+reader can step through, and ``<name>_jit``, compiled.  ``kernel(ref, jit)`` makes the pair one
+callable and registers it for the tests.  Which of the two runs is decided by
+``use_kernels("ref" | "jit")``, or by ``MINITX_KERNELS`` in the environment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import math
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numba
+import numpy as np
+from numba import prange, types
+from numba.core import config as numba_config
+from numba.extending import overload
+
+from .jitcache import alone, cache_folder
+from .threads import follow, launched
+
+__all__ = [
+    "KERNELS",
+    "Kernel",
+    "by_dtype",
+    "cache_folder",
+    "chosen",
+    "compiled",
+    "jit",
+    "kernel",
+    "prange",
+    "use_kernels",
+]
+
+# Loops may be reordered and fused; NaN and infinity keep their meaning: never ``fastmath=True``.
+FLAGS = {"contract", "reassoc", "arcp", "nsz", "afn"}
+# Transcendentals and compensated sums live off the order of their operations.
+EXACT_FLAGS = {"contract"}
+
+COMPILED = not numba_config.DISABLE_JIT
+_CACHE = cache_folder() if COMPILED else None
+
+
+# ---- compiling -----------------------------------------------------------------------------------
+
+
+def jit(
+    function: Callable | None = None,
+    *,
+    parallel: bool = False,
+    exact: bool = False,
+    strided: str = "",
+) -> Any:
+    """Compile on the first call; ``strided`` names the array arguments whose strides are free."""
+    if function is None:
+        return lambda f: jit(f, parallel=parallel, exact=exact, strided=strided)
+    flags = EXACT_FLAGS if exact else FLAGS
+    dispatcher = numba.njit(parallel=parallel, fastmath=flags, error_model="numpy")(function)
+    if _CACHE is not None:
+        saved, numba_config.CACHE_DIR = numba_config.CACHE_DIR, str(_CACHE)
+        try:
+            dispatcher.enable_caching()
+        finally:
+            numba_config.CACHE_DIR = saved
+    if COMPILED:
+        dispatcher.strided = frozenset(strided.split())
+    return dispatcher
+
+
+def by_dtype(single: Callable, double: Callable) -> Callable:
+    """One name for a scalar function in two forms, float32 and float64, chosen when compiling."""
+
+    def function(x):
+        return single(x) if isinstance(x, np.float32) else double(x)
+
+    @overload(function, inline="never")
+    def choose(x):
+        return (lambda x: single(x)) if x == types.float32 else (lambda x: double(x))
+
+    return function
+
+
+_SCALARS = {
+    bool: types.boolean,
+    int: types.int64,
+    float: types.float64,
+    np.uint64: types.uint64,
+}
+_told = threading.Event()
+
+
+def _tell() -> None:
+    if not _told.is_set():
+        _told.set()
+        print("minitx: compiling kernels (once) ...", file=sys.stderr, flush=True)
+
+
+class Compiled:
+    """A compiled function, called with one layout per argument.
+
+    Numba compiles anew for each layout and for read-only arrays.  Here each argument has one layout
+    by declaration (contiguous, or free strides), so that an odd input costs at most a copy, and the
+    machine code is entered directly.
+    """
+
+    def __init__(self, dispatcher: Any):
+        self.dispatcher = dispatcher
+        self.names = list(inspect.signature(dispatcher.py_func).parameters)
+        self.free = [name in dispatcher.strided for name in self.names]
+        self.entries: dict[tuple, Callable] = {}
+
+    def __call__(self, *args: Any) -> Any:
+        key: list[Any] = []
+        values = []
+        for value, free in zip(args, self.free, strict=True):
+            if isinstance(value, np.ndarray):
+                if not (free or value.flags.c_contiguous) or not value.dtype.isnative:
+                    value = np.ascontiguousarray(value, value.dtype.newbyteorder("="))
+                key.append((value.dtype, value.ndim))
+            else:
+                key.append(type(value))
+            values.append(value)
+        entry = self.entries.get(tuple(key))
+        if entry is None:
+            entry = self.entries[tuple(key)] = self._compile(values)
+        follow()
+        return entry(*values)
+
+    def _compile(self, values: list) -> Callable:
+        signature = []
+        for value, free in zip(values, self.free, strict=True):
+            if isinstance(value, np.ndarray):
+                layout = "A" if free else "C"
+                signature.append(types.Array(numba.from_dtype(value.dtype), value.ndim, layout))
+            else:
+                signature.append(_SCALARS.get(type(value)) or numba.typeof(value))
+        timer = threading.Timer(0.8, _tell)
+        timer.daemon = True
+        timer.start()
+        try:
+            with alone(_CACHE):
+                return self.dispatcher.compile(tuple(signature))
+        finally:
+            timer.cancel()
+
+
+# ---- which of the two runs -----------------------------------------------------------------------
+
+
+class _Choice(threading.local):
+    name: str | None = None
+
+
+_choice = _Choice()
+_default = os.environ.get("MINITX_KERNELS", "jit")
+_forked = False
+if _default not in ("ref", "jit"):
+    raise ValueError(f"MINITX_KERNELS is {_default!r}; it must be 'ref' or 'jit'")
+
+
+def _after_fork() -> None:
+    """A forked child has none of its parent's threads, and GNU OpenMP ends it for trying."""
+    global _forked
+    _forked = _forked or launched()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def chosen() -> str:
+    """The form that kernels called by this thread take now: "ref" or "jit".
+
+    Always "ref" with Numba switched off, and in the forked child of a process that had used "jit".
+    """
+    if not COMPILED or _forked:
+        return "ref"
+    return _choice.name or _default
+
+
+@contextlib.contextmanager
+def use_kernels(name: str) -> Iterator[None]:
+    """Within the block, and in this thread only, run every kernel's "ref" or "jit" form.
+
+    Raises ValueError for any other name.
+    """
+    if name not in ("ref", "jit"):
+        raise ValueError(f"use_kernels: {name!r} is no form of a kernel; use 'ref' or 'jit'")
+    saved, _choice.name = _choice.name, name
+    try:
+        yield
+    finally:
+        _choice.name = saved
+
+
+KERNELS: dict[str, Kernel] = {}
+
+
+class Kernel:
+    """A reference and its compiled twin behind one name; ``.ref`` and ``.jit`` call either."""
+
+    def __init__(self, ref: Callable, twin: Callable, rows: str):
+        self.name = ref.__name__.removesuffix("_ref")
+        self.ref = ref
+        self.twin = compiled(twin) if hasattr(twin, "py_func") or not COMPILED else twin
+        self.rows = [name in rows.split() for name in inspect.signature(ref).parameters]
+        self.__doc__ = ref.__doc__
+
+    def __call__(self, *args: Any) -> Any:
+        return self.ref(*args) if chosen() == "ref" else self.jit(*args)
+
+    def jit(self, *args: Any) -> Any:
+        """The compiled twin.  Arguments declared as ``rows`` reach it as (N, C)."""
+        if not any(self.rows):
+            return self.twin(*args)
+        shape = args[self.rows.index(True)].shape
+        if not shape:
+            return self.ref(*args)  # a single number has no rows
+        lead, count = shape[:-1], math.prod(shape[:-1])
+        folded = [
+            x.reshape(count, x.shape[-1]) if row else x
+            for x, row in zip(args, self.rows, strict=True)
+        ]
+        out = self.twin(*folded)
+        if isinstance(out, tuple):
+            return tuple(_unfold(o, lead) for o in out)
+        return _unfold(out, lead)
+
+    def __repr__(self) -> str:
+        return f"<kernel {self.name}>"
+
+
+def _unfold(out: np.ndarray, lead: tuple[int, ...]) -> np.ndarray:
+    """(N, ...) rows back to their leading axes; of another rank, a (C,) sum over rows, it stays."""
+    return out.reshape(lead + out.shape[1:]) if out.ndim == 2 else out
+
+
+def compiled(dispatcher: Any) -> Callable:
+    """Enter ``dispatcher`` as kernels do, for one that a plain Python twin calls.
+
+    With Numba switched off it is plain Python, kept as quiet about overflow as machine code is.
+    """
+    return Compiled(dispatcher) if COMPILED else np.errstate(all="ignore")(dispatcher)
+
+
+def kernel(ref: Callable, twin: Callable, rows: str = "") -> Kernel:
+    """Join a reference function ``<name>_ref`` and its twin ``<name>_jit``, and register the pair.
+
+    ``rows`` names the arguments of shape (..., C) whose leading axes are folded into one before the
+    twin runs; its two-dimensional results are unfolded again.
+    """
+    pair = Kernel(ref, twin, rows)
+    if pair.name in KERNELS:
+        raise ValueError(f"kernel: there is already a kernel named {pair.name!r}")
+    KERNELS[pair.name] = pair
+    return pair

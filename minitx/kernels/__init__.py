@@ -1,0 +1,16 @@
+"""Kernels: pure functions of arrays, each with its pullback ``<name>_vjp``, and where it pays with a compiled twin."""
+
+from .activation import gelu, gelu_tanh, gelu_tanh_vjp, gelu_vjp
+from .attention import attend, attend_dbias, attend_vjp
+from .dropout import dropout
+from .embedding import embedding_vjp
+from .linalg import column_sums, einsum, matmul
+from .norm import layer_norm, layer_norm_vjp
+from .optimizer import adamw, sum_of_squares
+from .softmax import cross_entropy, cross_entropy_vjp, log_softmax, softmax, softmax_vjp
+
+__all__ = [
+    "adamw", "attend", "attend_dbias", "attend_vjp", "column_sums", "cross_entropy", "cross_entropy_vjp", "dropout",
+    "einsum", "embedding_vjp", "gelu", "gelu_tanh", "gelu_tanh_vjp", "gelu_vjp", "layer_norm", "layer_norm_vjp",
+    "log_softmax", "matmul", "softmax", "softmax_vjp", "sum_of_squares",
+]

@@ -1,0 +1,244 @@
+"""GPT: a stack of causal Transformer blocks that predicts the next token.
+
+GPT-1: Radford et al. 2018, "Improving Language Understanding by Generative Pre-Training"
+    https://cdn.openai.com/research-covers/language-unsupervised/language_understanding_paper.pdf
+GPT-2: Radford et al. 2019, "Language Models are Unsupervised Multitask Learners"
+    https://cdn.openai.com/better-language-models/language_models_are_unsupervised_multitask_learners.pdf
+GPT-3: Brown et al. 2020, "Language Models are Few-Shot Learners"  https://arxiv.org/abs/2005.14165
+
+Where we deviate or choose:
+- GPT-3's "alternating dense and locally banded sparse" layers (its section 2.1) are dense layers at
+  even indices and a sliding window of ``window`` keys at odd ones; the paper does not say how wide,
+  we take GPT-Neo's 256.
+- GPT-1 starts its residual projections like all other weights; only from GPT-2 on are they scaled
+  down.
+- Dropout is on embeddings, attention probabilities and residual branches, as in all three; the
+  presets leave it off.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from .. import ops
+from ..nn import Block, Dropout, Embedding, KVCache, LayerNorm, Module
+from ..tensor import Tensor, no_grad
+from .sampling import sample
+
+
+@dataclass(frozen=True)
+class GPTConfig:
+    vocab_size: int
+    context: int  # T, the most positions it can see
+    layers: int
+    heads: int
+    width: int  # C, of embeddings and the residual stream; the MLPs are four times as wide
+    dropout: float = 0.0
+    norm_first: bool = True  # pre-norm and a final norm (GPT-2, GPT-3); post-norm and none (GPT-1)
+    window: int = 0  # keys that odd layers see (GPT-3); 0: all layers are dense
+    eps: float = 1e-5  # of every layer norm
+    qkv_bias: bool = True  # False in GPT-Neo
+    scaled: bool = True  # scores over sqrt(D); False in GPT-Neo
+    cross_attention: bool = False  # a second attention, to an encoder's states
+
+    def __post_init__(self):
+        for name in ("vocab_size", "context", "layers", "heads", "width"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"GPTConfig: {name} is {getattr(self, name)}; expected at least 1")
+        if self.width % self.heads:
+            raise ValueError(
+                f"GPTConfig: width {self.width} is not a multiple of heads {self.heads}"
+            )
+
+    @classmethod
+    def gpt1(cls) -> GPTConfig:
+        return cls(40478, 512, 12, 12, 768, norm_first=False)
+
+    @classmethod
+    def gpt2_small(cls) -> GPTConfig:
+        return cls(50257, 1024, 12, 12, 768)
+
+    @classmethod
+    def gpt2_medium(cls) -> GPTConfig:
+        return cls(50257, 1024, 24, 16, 1024)
+
+    @classmethod
+    def gpt2_large(cls) -> GPTConfig:
+        return cls(50257, 1024, 36, 20, 1280)
+
+    @classmethod
+    def gpt2_xl(cls) -> GPTConfig:
+        return cls(50257, 1024, 48, 25, 1600)
+
+    @classmethod
+    def gpt3_small(cls) -> GPTConfig:
+        return cls(50257, 2048, 12, 12, 768, window=256)
+
+    @classmethod
+    def gpt3_175b(cls) -> GPTConfig:
+        return cls(50257, 2048, 96, 96, 12288, window=256)
+
+    @classmethod
+    def gpt_neo_125m(cls) -> GPTConfig:
+        return cls(50257, 2048, 12, 12, 768, window=256, qkv_bias=False, scaled=False)
+
+
+class GPT(Module):
+    """``loss(inputs, targets)`` to train, ``generate(prompt, count)`` to write, ``logits(hidden)``
+    in between.
+    """
+
+    def __init__(self, config: GPTConfig, rng: np.random.Generator | int = 0):
+        c, rng = config, np.random.default_rng(rng)
+        output_std = 0.02 / math.sqrt(2 * c.layers) if c.norm_first else 0.02
+        self.config = config
+        self.rng = rng  # of the initial weights, then of dropout
+        self.tokens = Embedding(c.vocab_size, c.width, rng)
+        self.positions = Embedding(c.context, c.width, rng)
+        self.dropout = Dropout(c.dropout, rng)
+        self.blocks = [
+            Block(
+                c.width,
+                c.heads,
+                rng,
+                norm_first=c.norm_first,
+                activation="gelu_tanh",
+                dropout=c.dropout,
+                eps=c.eps,
+                bias=c.qkv_bias,
+                scale=None if c.scaled else 1.0,
+                window=c.window if i % 2 else 0,
+                cross_attention=c.cross_attention,
+                output_std=output_std,
+            )
+            for i in range(c.layers)
+        ]
+        if c.norm_first:
+            self.norm = LayerNorm(c.width, c.eps)
+
+    def embed(
+        self, ids: np.ndarray, positions: np.ndarray | None = None, types: np.ndarray | None = None
+    ) -> Tensor:
+        """Token + position (+ token type, from the token table).  ids: (B, T) -> (B, T, C)"""
+        ids = np.asarray(ids)
+        if ids.ndim != 2:
+            raise ValueError(f"GPT: ids have shape {ids.shape}; expected (B, T)")
+        if positions is None:
+            positions = np.arange(ids.shape[1])
+        length = positions.max(initial=-1) + 1
+        if length > self.config.context:
+            raise ValueError(
+                f"GPT: a sequence of {length} positions is longer than the context, "
+                f"{self.config.context}"
+            )
+        x = self.tokens(ids) + self.positions(positions)
+        return self.dropout(x if types is None else x + self.tokens(types))
+
+    def hidden_states(
+        self,
+        ids: np.ndarray,
+        *,
+        positions: np.ndarray | None = None,
+        types: np.ndarray | None = None,
+        mask: np.ndarray | None = None,
+        encoded: Tensor | None = None,
+        encoded_mask: np.ndarray | None = None,
+        caches: list[KVCache] | None = None,
+    ) -> list[Tensor]:
+        """The embedding and every block's output, the last one after the final norm: (B, T, C) each.
+
+        ids: (B, T).  mask, encoded_mask: bool (B, S), True at real tokens.  encoded: an encoder's
+        states for cross-attention, (B, S', C).  caches: one per block, of the positions before
+        these.
+        """
+        keys, encoded_keys = _key_mask(mask), _key_mask(encoded_mask)
+        states = [self.embed(ids, positions, types)]
+        for i, block in enumerate(self.blocks):
+            cache = caches[i] if caches else None
+            states.append(block(states[-1], keys, True, encoded, encoded_keys, cache))
+        if self.config.norm_first:
+            states[-1] = self.norm(states[-1])
+        return states
+
+    def forward(self, ids: np.ndarray, **options) -> Tensor:
+        """The last hidden state, (B, T) -> (B, T, C); options as ``hidden_states`` has them."""
+        return self.hidden_states(ids, **options)[-1]
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Scores of every token, by the transposed token table: (..., C) -> (..., V)"""
+        return ops.linear(hidden, self.tokens.weight)
+
+    def loss(self, inputs: np.ndarray, targets: np.ndarray, **options) -> Tensor:
+        """Mean of -log p(target), in nats per token (GPT-1, equation 1).
+
+        inputs, targets: (B, T); a target of -100 is not scored.
+        """
+        return ops.cross_entropy(self.logits(self(inputs, **options)), targets)
+
+    def stream(
+        self,
+        prompt: np.ndarray,
+        count: int,
+        *,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        seed: int | np.random.Generator = 0,
+        mask: np.ndarray | None = None,
+        use_cache: bool = True,
+    ) -> Iterator[np.ndarray]:
+        """Yield ``count`` next tokens, (B,) each, as they are drawn.
+
+        The model sees the last ``context`` tokens; with dropout off.
+        prompt: (B, T) ids, T >= 1.  mask: bool (B, T), False at padding on the left.
+        temperature, top_k, top_p: see ``sampling.sample``.
+        """
+        ids = np.asarray(prompt)
+        if ids.ndim != 2 or ids.shape[1] == 0:
+            raise ValueError(
+                f"GPT.stream: prompt has shape {ids.shape}; expected (B, T) with at least one token"
+            )
+        seen = np.ones(ids.shape, bool) if mask is None else np.asarray(mask, bool)
+        rng, was_training = np.random.default_rng(seed), self.training
+        caches: list[KVCache] = []
+        self.eval()
+        try:
+            for _ in range(count):
+                ids, seen = ids[:, -self.config.context :], seen[:, -self.config.context :]
+                known = caches[0].length if caches else 0
+                if not use_cache or not caches or known >= ids.shape[1]:
+                    caches, known = [KVCache(self.config.context) for _ in self.blocks], 0
+                positions = np.maximum(seen.cumsum(axis=1) - 1, 0)
+                with no_grad():
+                    hidden = self(
+                        ids[:, known:], positions=positions[:, known:], mask=seen, caches=caches
+                    )
+                    logits = self.logits(hidden[:, -1]).data  # B V
+                token = sample(logits, rng, temperature, top_k, top_p)
+                yield token
+                ids = np.concatenate([ids, token[:, None]], axis=1)
+                seen = np.concatenate([seen, np.ones_like(token[:, None], bool)], axis=1)
+        finally:
+            self.train(was_training)
+
+    def generate(self, prompt: np.ndarray, count: int, **options) -> np.ndarray:
+        """The prompt and ``count`` tokens after it, (B, T + count); options as ``stream`` has them."""
+        tokens = self.stream(prompt, count, **options)
+        return np.concatenate([prompt, *(t[:, None] for t in tokens)], axis=1)
+
+    def extend_vocabulary(self, count: int) -> GPT:
+        """A copy with ``count`` more tokens, drawn as at the start: delimiters for fine-tuning."""
+        V, dtype = self.config.vocab_size, self.tokens.weight.dtype
+        longer = GPT(dataclasses.replace(self.config, vocab_size=V + count), self.rng).astype(dtype)
+        table = np.concatenate([self.tokens.weight.data, longer.tokens.weight.data[V:]])
+        longer.load_state_dict(self.state_dict() | {"tokens.weight": table})
+        return longer
+
+
+def _key_mask(mask: np.ndarray | None) -> np.ndarray | None:
+    return None if mask is None else np.asarray(mask, bool)[:, None, None, :]  # B S -> B 1 1 S

@@ -1,0 +1,165 @@
+"""GPT's second stage: supervised fine-tuning with task-aware input forms (GPT-1, sections 3.2 and
+3.3, figure 1).
+
+Every task becomes token sequences that the pre-trained model reads unchanged, between three new
+tokens; a linear layer
+reads the last state at the extract token.  The loss is L3 = L2 (task) + lambda * L1 (language model on the same text).
+
+Where we deviate or choose:
+- The paper's Softmax over classes for similarity has two outputs; we keep that, rather than a
+  regression.
+- Sequences are padded on the right; under causal attention no real token can see the padding.
+- A text too long for the context is cut at its end (the first text of a pair first), never the
+  special tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .. import ops
+from ..nn import Linear, Module
+from ..tensor import Tensor
+from .gpt import GPT
+
+Ids = Sequence[int] | np.ndarray
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Examples as one array of sequences: N examples with K sequences each, padded to the longest,
+    T.
+
+    ids: (N, K, T) token ids;  last: (N, K), where each sequence's extract token is;  real: bool (N,
+    K, T).
+    """
+
+    ids: np.ndarray
+    last: np.ndarray
+    real: np.ndarray
+
+
+class InputForms:
+    """The paper's four input transformations.  start, delimiter, extract: the ids of the three new
+    tokens.
+    """
+
+    def __init__(self, start: int, delimiter: int, extract: int, context: int):
+        if context < 5:
+            raise ValueError(
+                f"InputForms: a context of {context} has no room for a pair of texts; expected 5 or more"
+            )
+        self.start, self.delimiter, self.extract, self.context = start, delimiter, extract, context
+
+    def classification(self, texts: Sequence[Ids]) -> Batch:
+        """start, text, extract: one sequence per example."""
+        return self._batch([[self._single(text)] for text in texts])
+
+    def entailment(self, premises: Sequence[Ids], hypotheses: Sequence[Ids]) -> Batch:
+        """start, premise, delimiter, hypothesis, extract: one sequence per example."""
+        return self._batch([[self._pair(p, h)] for p, h in zip(premises, hypotheses, strict=True)])
+
+    def similarity(self, firsts: Sequence[Ids], seconds: Sequence[Ids]) -> Batch:
+        """Both orders of the pair, since neither comes first: two sequences, whose states the model
+        adds.
+        """
+        pairs = zip(firsts, seconds, strict=True)
+        return self._batch([[self._pair(a, b), self._pair(b, a)] for a, b in pairs])
+
+    def multiple_choice(self, contexts: Sequence[Ids], answers: Sequence[Sequence[Ids]]) -> Batch:
+        """start, context, delimiter, answer, extract for each of K answers; each sequence gets a
+        score.
+        """
+        if len({len(options) for options in answers}) > 1:
+            raise ValueError("multiple_choice: every example needs the same number of answers")
+        return self._batch(
+            [
+                [self._pair(c, a) for a in options]
+                for c, options in zip(contexts, answers, strict=True)
+            ]
+        )
+
+    def _single(self, text: Ids) -> list[int]:
+        return [self.start, *text[: self.context - 2], self.extract]
+
+    def _pair(self, a: Ids, b: Ids) -> list[int]:
+        room = self.context - 3
+        b = b[: max(room - len(a), room // 2)]
+        return [self.start, *a[: room - len(b)], self.delimiter, *b, self.extract]
+
+    def _batch(self, examples: list[list[list[int]]]) -> Batch:
+        if not examples:
+            raise ValueError("InputForms: no examples")
+        longest = max(len(sequence) for example in examples for sequence in example)
+        shape = (len(examples), len(examples[0]), longest)
+        ids, last = np.full(shape, self.extract), np.empty(shape[:2], np.int64)
+        for n, example in enumerate(examples):
+            for k, sequence in enumerate(example):
+                ids[n, k, : len(sequence)] = sequence
+                last[n, k] = len(sequence) - 1
+        return Batch(ids, last, np.arange(longest) <= last[..., None])
+
+
+class GPTClassifier(Module):
+    """A GPT with a linear layer on the state at the extract token.
+
+    classes: outputs of that layer.  With one output, each of an example's K sequences gets a score
+    and the scores compete (multiple choice); with more, the states of an example's sequences are
+    added first (classification, entailment, similarity).
+    """
+
+    def __init__(self, gpt: GPT, classes: int, lm_weight: float = 0.5):
+        if classes < 1:
+            raise ValueError(f"GPTClassifier: classes is {classes}; expected at least 1")
+        self.gpt = gpt
+        self.head = Linear(gpt.config.width, classes, gpt.rng)
+        self.head.astype(gpt.tokens.weight.dtype)
+        self.lm_weight = lm_weight  # lambda, 0.5 in the paper
+
+    @classmethod
+    def from_pretrained(
+        cls, gpt: GPT, classes: int, lm_weight: float = 0.5
+    ) -> tuple[GPTClassifier, InputForms]:
+        """The classifier on a copy of ``gpt`` with the three new tokens, and the input forms that
+        use these.
+        """
+        V = gpt.config.vocab_size
+        return cls(gpt.extend_vocabulary(3), classes, lm_weight), InputForms(
+            V, V + 1, V + 2, gpt.config.context
+        )
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Logits of the classes, (N, classes), or of the K choices, (N, K)."""
+        return self._read(self._hidden(batch), batch)
+
+    def loss(self, batch: Batch, labels: np.ndarray) -> Tensor:
+        """L3 (equation 5): cross-entropy of the labels (N,) + lm_weight * mean cross-entropy of the
+        next tokens.
+        """
+        hidden = self._hidden(batch)
+        task = ops.cross_entropy(self._read(hidden, batch), labels)
+        return task + self.lm_weight * self._language(hidden, batch) if self.lm_weight else task
+
+    def predict(self, batch: Batch) -> np.ndarray:
+        """The most likely class or choice, (N,)."""
+        return self(batch).data.argmax(axis=-1)
+
+    def _hidden(self, batch: Batch) -> Tensor:
+        return self.gpt(batch.ids.reshape(-1, batch.ids.shape[-1]))  # N K T -> (N K) T C
+
+    def _read(self, hidden: Tensor, batch: Batch) -> Tensor:
+        N, K = batch.last.shape
+        states = hidden[np.arange(N * K), batch.last.reshape(-1)].reshape(
+            N, K, -1
+        )  # (N K) T C -> N K C
+        if self.head.weight.shape[0] == 1:
+            return self.head(states).reshape(N, K)
+        return self.head(states.sum(axis=1))
+
+    def _language(self, hidden: Tensor, batch: Batch) -> Tensor:
+        T = batch.ids.shape[-1]
+        targets = np.where(batch.real, batch.ids, -100).reshape(-1, T)[:, 1:]
+        return ops.cross_entropy(self.gpt.logits(hidden[:, :-1]), targets)

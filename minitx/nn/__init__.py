@@ -1,0 +1,21 @@
+"""Modules and the layers that the papers share."""
+
+from .attention import KVCache, MultiHeadAttention
+from .layers import Dropout, Embedding, LayerNorm, Linear
+from .module import Module, constant, normal, shapes_only
+from .transformer import MLP, Block
+
+__all__ = [
+    "MLP",
+    "Block",
+    "Dropout",
+    "Embedding",
+    "KVCache",
+    "LayerNorm",
+    "Linear",
+    "Module",
+    "MultiHeadAttention",
+    "constant",
+    "normal",
+    "shapes_only",
+]

@@ -1,0 +1,66 @@
+"""The layers that everything else is made of."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .. import ops
+from ..tensor import Tensor
+from .module import Module, constant, normal
+
+
+class Linear(Module):
+    """x @ weight.T + bias.  (..., inputs) -> (..., outputs)
+
+    weight: (outputs, inputs), starts as N(0, std^2); bias: (outputs,), starts at 0, None without
+    ``bias``.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        rng: np.random.Generator,
+        bias: bool = True,
+        std: float = 0.02,
+    ):
+        self.weight = normal(rng, std, outputs, inputs)
+        self.bias = constant(0, outputs) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.linear(x, self.weight, self.bias)
+
+
+class Embedding(Module):
+    """Rows of a table.  ids (...) -> (..., width);  weight: (count, width), starts as N(0, std^2).
+    """
+
+    def __init__(self, count: int, width: int, rng: np.random.Generator, std: float = 0.02):
+        self.weight = normal(rng, std, count, width)
+
+    def forward(self, ids: np.ndarray) -> Tensor:
+        return ops.embedding(self.weight, ids)
+
+
+class LayerNorm(Module):
+    """Normalise the last axis, then scale and shift (Ba et al. 2016).  (..., width) -> (..., width)
+    """
+
+    def __init__(self, width: int, eps: float = 1e-5):
+        self.weight = constant(1, width)
+        self.bias = constant(0, width)
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.layer_norm(x, self.weight, self.bias, self.eps)
+
+
+class Dropout(Module):
+    """Zero elements with probability p while training, drawing from the model's Generator."""
+
+    def __init__(self, p: float, rng: np.random.Generator):
+        self.p = p
+        self.rng = rng
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.dropout(x, self.p, self.rng) if self.training and self.p else x

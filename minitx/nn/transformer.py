@@ -1,0 +1,112 @@
+"""The Transformer block, in both orders of residual and normalisation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from .. import ops
+from ..tensor import Tensor
+from .attention import KVCache, MultiHeadAttention
+from .layers import Dropout, LayerNorm, Linear
+from .module import Module
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": ops.relu,
+    "gelu": ops.gelu,
+    "gelu_tanh": lambda x: ops.gelu(x, "tanh"),
+    "silu": ops.silu,
+}
+
+
+class MLP(Module):
+    """down(activation(up(x))), position by position (Vaswani et al. 2017, section 3.3)."""
+
+    def __init__(
+        self,
+        width: int,
+        hidden: int,
+        rng: np.random.Generator,
+        activation: str = "gelu",
+        std: float = 0.02,
+        output_std: float | None = None,
+    ):
+        if activation not in ACTIVATIONS:
+            raise ValueError(
+                f"MLP: unknown activation {activation!r}; expected one of {', '.join(ACTIVATIONS)}"
+            )
+        self.up = Linear(width, hidden, rng, std=std)
+        self.down = Linear(hidden, width, rng, std=std if output_std is None else output_std)
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down(ACTIVATIONS[self.activation](self.up(x)))
+
+
+class Block(Module):
+    """Attention, then cross-attention if asked for, then an MLP; each with its residual,
+    normalisation and dropout.
+
+    norm_first: x + f(norm(x)) (pre-norm, GPT-2, ViT); otherwise norm(x + f(x)) (post-norm, the
+    Transformer, BERT, GPT-1).
+    """
+
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        rng: np.random.Generator,
+        *,
+        hidden: int | None = None,
+        norm_first: bool = True,
+        activation: str = "gelu",
+        dropout: float = 0.0,
+        eps: float = 1e-5,
+        bias: bool = True,
+        scale: float | None = None,
+        window: int = 0,
+        cross_attention: bool = False,
+        std: float = 0.02,
+        output_std: float | None = None,
+    ):
+        common = {
+            "bias": bias,
+            "dropout": dropout,
+            "scale": scale,
+            "std": std,
+            "output_std": output_std,
+        }
+        self.norm1 = LayerNorm(width, eps)
+        self.attention = MultiHeadAttention(width, heads, rng, window=window, **common)  # type: ignore[arg-type]
+        if cross_attention:
+            self.cross_norm = LayerNorm(width, eps)
+            self.cross_attention = MultiHeadAttention(width, heads, rng, **common)  # type: ignore[arg-type]
+        self.norm2 = LayerNorm(width, eps)
+        self.mlp = MLP(width, hidden or 4 * width, rng, activation, std, output_std)
+        self.dropout = Dropout(dropout, rng)
+        self.norm_first = norm_first
+
+    def forward(
+        self,
+        x: Tensor,
+        mask: np.ndarray | None = None,
+        causal: bool = False,
+        context: Tensor | None = None,
+        context_mask: np.ndarray | None = None,
+        cache: KVCache | None = None,
+    ) -> Tensor:
+        """x: (B, T, C), context: (B, S, C), masks: four axes as in ``ops.attend`` -> (B, T, C)"""
+        x = self._residual(
+            x, self.norm1, lambda y: self.attention(y, mask=mask, causal=causal, cache=cache)
+        )
+        if context is not None:
+            x = self._residual(
+                x, self.cross_norm, lambda y: self.cross_attention(y, context, context_mask)
+            )
+        return self._residual(x, self.norm2, self.mlp)
+
+    def _residual(self, x: Tensor, norm: LayerNorm, f: Callable[[Tensor], Tensor]) -> Tensor:
+        if self.norm_first:
+            return x + self.dropout(f(norm(x)))
+        return norm(x + self.dropout(f(x)))

@@ -1,0 +1,104 @@
+"""Ops that move elements and compute nothing: reshape, transpose, indexing, joining, padding, choosing."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..tensor import Tensor, op
+
+
+@op
+def reshape(x, *shape):
+    """reshape(x, 2, -1) or reshape(x, (2, -1))."""
+    if len(shape) == 1 and not isinstance(shape[0], int | np.integer):
+        shape = tuple(shape[0])
+    return x.reshape(shape), lambda dy: (dy.reshape(x.shape),)
+
+
+@op
+def transpose(x, *axes):
+    """transpose(x) reverses the axes; transpose(x, 0, 2, 1) or transpose(x, (0, 2, 1)) orders them."""
+    if len(axes) == 1 and not isinstance(axes[0], int | np.integer):
+        axes = axes[0]
+    axes = tuple(axes) if axes else tuple(reversed(range(x.ndim)))
+    y = x.transpose(axes)
+    back = np.argsort(np.asarray(axes, int) % max(x.ndim, 1))
+    return y, lambda dy: (dy.transpose(back),)
+
+
+@op
+def swapaxes(x, axis1, axis2):
+    return x.swapaxes(axis1, axis2), lambda dy: (dy.swapaxes(axis1, axis2),)
+
+
+@op
+def broadcast_to(x, shape):
+    return np.broadcast_to(x, shape), lambda dy: (dy,)  # the engine sums it back
+
+
+def _is_basic(index):
+    parts = index if isinstance(index, tuple) else (index,)
+    return all(p is None or p is Ellipsis or isinstance(p, int | np.integer | slice) for p in parts)
+
+
+@op
+def getitem(x, index):
+    """x[index]: slices, numbers, None, Ellipsis, integer and boolean arrays.  A place taken twice gets both gradients."""
+
+    def vjp(dy):
+        dx = np.zeros_like(x)
+        if _is_basic(index):
+            dx[index] = dy
+        else:
+            np.add.at(dx, index, dy)
+        return (dx,)
+
+    return x[index], vjp
+
+
+@op
+def _concatenate(*xs, axis):
+    y = np.concatenate(xs, axis=axis)
+    stops = np.cumsum([x.shape[axis] for x in xs])[:-1]
+    return y, lambda dy: tuple(np.split(dy, stops, axis=axis))
+
+
+def concatenate(xs, axis=0) -> Tensor:
+    """Join a sequence of tensors along an existing axis."""
+    if not len(xs):
+        raise ValueError("concatenate: needs at least one tensor")
+    return _concatenate(*xs, axis=axis)
+
+
+@op
+def _stack(*xs, axis):
+    return np.stack(xs, axis=axis), lambda dy: tuple(np.moveaxis(dy, axis, 0))
+
+
+def stack(xs, axis=0) -> Tensor:
+    """Join a sequence of tensors of one shape along a new axis."""
+    if not len(xs):
+        raise ValueError("stack: needs at least one tensor")
+    return _stack(*xs, axis=axis)
+
+
+@op
+def pad(x, width, value=0.0):
+    """Surround with a constant.  width: a (before, after) pair per axis, or what else ``numpy.pad`` takes."""
+    y = np.pad(x, width, constant_values=value)
+    before = np.broadcast_to(width, (x.ndim, 2))[:, 0]
+    inside = tuple(slice(b, b + n) for b, n in zip(before, x.shape, strict=True))
+    return y, lambda dy: (dy[inside],)
+
+
+@op
+def where(condition, a, b):
+    """a where the boolean ``condition`` holds, else b."""
+    if np.asarray(condition).dtype != bool:
+        raise TypeError(f"where: the condition has dtype {np.asarray(condition).dtype}; expected bool")
+
+    def vjp(dy):
+        zero = dy.dtype.type(0)
+        return None, (lambda: np.where(condition, dy, zero)), (lambda: np.where(condition, zero, dy))
+
+    return np.where(condition, a, b), vjp

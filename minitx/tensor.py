@@ -1,0 +1,296 @@
+"""The autograd engine: an immutable array that remembers how it was made, and the walk back.
+
+An op is a function of arrays that returns its value and its pullback.  ``@op`` lets it take Tensors
+and records one ``Node``; ``Tensor.backward`` visits nodes from the newest to the oldest, hands each
+its cotangent and adds up what the pullback returns.  Nothing here knows any particular op: these
+are bound to Tensor in ``ops/__init__.py``.  First derivatives only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import heapq
+import inspect
+import itertools
+import reprlib
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from .operators import Operators
+
+OPS: dict[str, Callable] = {}  # every op by name, for the tests
+_serial = itertools.count()
+
+
+class _State(threading.local):
+    recording = True
+    observer: Observer | None = None
+
+
+_state = _State()
+
+
+class Tensor(Operators):
+    """An array of NumPy's, plus a gradient.  float32 unless the data given has a dtype of its own.
+
+    ``grad`` is an ndarray or None; ``backward`` adds to it on leaves that require a gradient, and
+    on results after ``retain_grad()``.  Mixing float32 and float64 arrays raises TypeError; Python
+    and NumPy scalars adapt.
+    """
+
+    __slots__ = ("data", "grad", "requires_grad", "node", "version", "_retain", "__weakref__")
+
+    data: np.ndarray
+    grad: np.ndarray | None
+    node: Node | None  # what made it; None for a leaf
+    version: int  # counts updates in place, which only optimizers and loading make
+
+    def __init__(self, data: Any, requires_grad: bool = False, dtype: Any = None):
+        array = np.asarray(_value(data), dtype)
+        if array.dtype.kind not in "fiub":
+            raise TypeError(f"Tensor: {array.dtype} data; expected numbers or booleans, one dtype")
+        if requires_grad and array.dtype.kind != "f":
+            raise TypeError(f"Tensor: {array.dtype} has no gradient; use float32 or float64")
+        chosen = dtype is not None or isinstance(data, Tensor | np.ndarray | np.generic)
+        if array.dtype.kind == "f" and not chosen:
+            array = array.astype(np.float32)
+        self.data = array.astype(array.dtype.newbyteorder("="), copy=False)
+        self.grad = None
+        self.requires_grad = requires_grad
+        self.node = None
+        self.version = 0
+        self._retain = False
+
+    def detach(self) -> Tensor:
+        """The same value, cut off from its past."""
+        return Tensor(self.data)
+
+    def retain_grad(self) -> Tensor:
+        """Keep this result's gradient when backward passes through.  Returns itself."""
+        self._retain = True
+        return self
+
+    def backward(self, cotangent: Any = None, keep_graph: bool = False) -> None:
+        """Add d(self)/d(leaf), weighted by ``cotangent``, to ``leaf.grad`` where it is required.
+
+        cotangent: same shape as self; may be left out for one element.  The graph is freed on the
+        way, unless ``keep_graph``.  Raises ValueError on a wrong cotangent, RuntimeError on a graph
+        that does not exist, is freed, or is out of date.
+        """
+        if not self.requires_grad:
+            raise RuntimeError("backward: this tensor depends on none that has requires_grad=True")
+        if cotangent is None and self.size == 1:
+            cotangent = np.ones(self.shape)
+        given = None if cotangent is None else np.shape(cotangent)
+        if given != self.shape:
+            raise ValueError(f"backward: expected a cotangent of shape {self.shape}, not {given}")
+        cotangent = np.asarray(_value(cotangent), self.dtype)
+        _walk_back(self, cotangent, keep_graph)
+
+
+def _wrap(value: Any) -> Tensor:
+    """A new leaf around what an op computed, without the constructor's checks."""
+    tensor = object.__new__(Tensor)
+    tensor.data = np.asarray(value)
+    tensor.grad = tensor.node = None
+    tensor.requires_grad = tensor._retain = False
+    tensor.version = 0
+    return tensor
+
+
+def _value(x: Any) -> Any:
+    return x.data if isinstance(x, Tensor) else x
+
+
+_ARRAYS = (Tensor, np.ndarray)
+
+
+class Node:
+    """One op that ran: its name, its inputs, and the pullback whose closure holds what it saved."""
+
+    __slots__ = ("name", "inputs", "positions", "versions", "vjp", "serial")
+
+    def __init__(self, name: str, inputs: list[Tensor], positions: list[int], vjp: Callable):
+        self.name = name
+        self.inputs = inputs
+        self.positions = positions  # of each input among the op's arguments
+        self.versions = [x.version for x in inputs]
+        self.vjp: Callable | None = vjp
+        self.serial = next(_serial)
+
+
+class Observer:
+    """Sees, and may replace, every value and every cotangent; install one with ``observing``."""
+
+    def forward(self, name: str, args: tuple, result: Tensor) -> None:
+        """An op ran, on ``args`` with the defaults filled in.  ``result.data`` may be replaced.
+
+        ``result.node`` is None where no gradient is needed.
+        """
+
+    def backward(self, node: Node, cotangent: np.ndarray) -> np.ndarray:
+        """A node's pullback is about to run.  Returns the cotangent to go on with."""
+        return cotangent
+
+    def pulled(self, node: Node, gradients: list[np.ndarray | None]) -> None:
+        """A node's pullback ran, with a gradient for each of its inputs."""
+
+
+@contextlib.contextmanager
+def observing(observer: Observer) -> Iterator[Observer]:
+    """Within the block, in this thread, let ``observer`` see every op and every pullback."""
+    saved, _state.observer = _state.observer, observer
+    try:
+        yield observer
+    finally:
+        _state.observer = saved
+
+
+@contextlib.contextmanager
+def no_grad() -> Iterator[None]:
+    """Within the block, in this thread, ops record nothing."""
+    saved, _state.recording = _state.recording, False
+    try:
+        yield
+    finally:
+        _state.recording = saved
+
+
+def op(function: Callable | None = None, *, branch: Callable | None = None) -> Any:
+    """Make a differentiable function of one that takes arrays and returns ``(value, vjp)``.
+
+    ``vjp(dy)`` returns a tuple with an entry for each leading argument: the gradient, None, or a
+    function without arguments that computes it, called only if somebody needs it.  Gradients may
+    still have the shape the inputs were broadcast to.  ``branch`` tells the piece of a piecewise
+    function that its arguments fall on (relu: x > 0): finite differences must keep to one piece.
+    """
+    if function is None:
+        return lambda f: op(f, branch=branch)
+    name = function.__name__.strip("_")
+    signature = inspect.signature(function)
+    converts = "dtype" in signature.parameters
+
+    @functools.wraps(function)
+    def apply(*args: Any, **options: Any) -> Tensor:
+        observer = _state.observer
+        if options and (observer or any(isinstance(x, _ARRAYS) for x in options.values())):
+            bound = signature.bind(*args, **options)  # arrays given by name take their place
+            bound.apply_defaults()
+            args, options = bound.args, bound.kwargs
+        inputs, positions, arrays = [], [], []
+        dtype, needed = None, False
+        for position, x in enumerate(args):
+            if isinstance(x, Tensor):
+                inputs.append(x)
+                positions.append(position)
+                needed |= x.requires_grad
+                x = x.data
+            elif isinstance(x, np.generic):
+                x = x.item()  # weak, like a Python number
+            if isinstance(x, np.ndarray) and x.dtype.kind == "f":
+                if dtype is not None and x.dtype != dtype:
+                    raise TypeError(f"{name}: mixes {dtype} and {x.dtype}; convert one with astype")
+                dtype = x.dtype
+            arrays.append(x)
+        try:
+            value, vjp = function(*arrays, **options)
+        except (AttributeError, IndexError, TypeError, ValueError) as error:
+            raise _named(error, name, arrays) from None
+        result = _wrap(value)
+        if result.data.dtype.kind == "f":
+            if dtype is not None and result.data.dtype != dtype and not converts:
+                raise _named(TypeError(f"{dtype} would become {result.dtype}"), name, arrays)
+            if needed and _state.recording:
+                result.requires_grad = True
+                result.node = Node(name, inputs, positions, vjp)
+        if observer is not None:
+            observer.forward(name, args, result)
+        return result
+
+    apply.branch = branch  # type: ignore[attr-defined]
+    if name in OPS:
+        raise ValueError(f"op: there is already an op named {name!r}")
+    OPS[name] = apply
+    return apply
+
+
+def _named(error: Exception, name: str, arguments: list) -> Exception:
+    """The same error, telling the op and what it was given; an op's own message says it already."""
+    if str(error).startswith(f"{name}:"):
+        return error
+    kinds = (k for k in (IndexError, TypeError, ValueError) if isinstance(error, k))
+    arrays = (f"{x.dtype}{x.shape}" if hasattr(x, "dtype") else reprlib.repr(x) for x in arguments)
+    told = next(kinds, TypeError)(f"{name}: {error} (given {', '.join(arrays)})")
+    return told.with_traceback(error.__traceback__)
+
+
+def unbroadcast(gradient: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Sum over the axes along which an input of ``shape`` was broadcast, in float64."""
+    if gradient.shape == shape:
+        return gradient
+    extra = gradient.ndim - len(shape)
+    axes = [i for i in range(gradient.ndim) if i < extra or shape[i - extra] == 1]
+    total = gradient.sum(axis=tuple(axes), dtype=np.float64, keepdims=True)
+    return total.reshape(total.shape[extra:]).astype(gradient.dtype)
+
+
+def _walk_back(root: Tensor, cotangent: np.ndarray, keep_graph: bool) -> None:
+    """Newest node first: what used a value is younger than what made it, so its sum is complete."""
+    pending = {root: cotangent}
+    heap = [_by_age(root)]
+    while heap:
+        *_, tensor = heapq.heappop(heap)
+        gradient = np.asarray(pending.pop(tensor))
+        node = tensor.node
+        if node is not None and _state.observer is not None:
+            gradient = _state.observer.backward(node, gradient)
+        if node is None or tensor._retain:
+            if tensor.grad is None:
+                tensor.grad = gradient.copy()
+            else:
+                tensor.grad += gradient
+        if node is None:
+            continue
+        for x, g in zip(node.inputs, _pull(node, gradient), strict=True):
+            if g is None:
+                continue
+            if x not in pending:
+                heapq.heappush(heap, _by_age(x))
+            pending[x] = pending[x] + g if x in pending else g
+        if not keep_graph:
+            node.vjp = None
+            node.inputs = []
+
+
+def _by_age(tensor: Tensor) -> tuple:
+    """The youngest first, leaves last."""
+    return -tensor.node.serial if tensor.node else 1, id(tensor), tensor
+
+
+def _pull(node: Node, cotangent: np.ndarray) -> list[np.ndarray | None]:
+    """The node's gradients, one per input tensor, in the inputs' shapes and dtypes."""
+    if node.vjp is None:
+        done = f"an earlier backward freed the graph behind {node.name}"
+        raise RuntimeError(f"backward: {done}; use keep_graph=True there")
+    for x, version in zip(node.inputs, node.versions, strict=True):
+        if x.version != version:
+            what = f"an input of {node.name}, shape {x.shape},"
+            raise RuntimeError(f"backward: {what} was updated in place since the forward pass")
+    entries = node.vjp(cotangent)
+    gradients: list[np.ndarray | None] = []
+    for x, position in zip(node.inputs, node.positions, strict=True):
+        entry = entries[position] if x.requires_grad and position < len(entries) else None
+        entry = entry() if callable(entry) else entry
+        if entry is not None:
+            entry = unbroadcast(np.asarray(entry, x.dtype), x.shape)
+            if entry.shape != x.shape:
+                shapes = f"of shape {entry.shape} for an input of shape {x.shape}"
+                raise ValueError(f"{node.name}: its pullback returned a gradient {shapes}")
+        gradients.append(entry)
+    if _state.observer is not None:
+        _state.observer.pulled(node, gradients)
+    return gradients
