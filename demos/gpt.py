@@ -94,6 +94,7 @@ def pretrain(args: argparse.Namespace, checkpoint: pathlib.Path) -> tuple[GPT, T
     training, held_out = split(tokenizer.encode(text), held_out=0.1)
     config = GPTConfig(tokenizer.vocab_size, context=64, layers=4, heads=4, width=128)
     model = GPT(config, args.seed)
+    opening = tokenizer.decode(held_out[:40])  # what the samples continue
     windows = Windows(training, config.context, args.batch)
     validation = Windows(held_out, config.context, 64)
 
@@ -103,7 +104,7 @@ def pretrain(args: argparse.Namespace, checkpoint: pathlib.Path) -> tuple[GPT, T
 
     def show(step: int, loss: float) -> None:
         if step < args.steps:
-            write(model, tokenizer, "\n", 160, temperature=args.temperature, seed=step)
+            write(model, tokenizer, opening, 160, temperature=args.temperature, seed=step)
             print()
 
     optimizer = AdamW(model, args.lr, betas=(0.9, 0.99), weight_decay=0.1)
@@ -122,6 +123,7 @@ def pretrain(args: argparse.Namespace, checkpoint: pathlib.Path) -> tuple[GPT, T
         metadata={
             "config": json.dumps(dataclasses.asdict(config)),
             "tokenizer": json.dumps(tokenizer.state()),
+            "opening": opening,
         },
     )
     print(
@@ -175,8 +177,7 @@ def draw_loss_curve(log: pathlib.Path, picture: pathlib.Path) -> None:
 
 
 def finetune(args: argparse.Namespace, model: GPT, tokenizer: Tokenizer) -> None:
-    """Which package does a docstring come from?  The pre-trained model against an untrained twin.
-    """
+    """Which package is a docstring from?  The pre-trained model against an untrained twin."""
     task = docstring_packages()
     known = set(tokenizer.decode(np.arange(tokenizer.vocab_size)))
     texts = ["".join(c for c in text if c in known) for text in task.texts]
@@ -210,9 +211,11 @@ def train_classifier(classifier: GPTClassifier, forms: InputForms, ids, task, se
     steps = 240
     optimizer = AdamW(classifier, 1e-3, weight_decay=0.1)
     schedule = warmup_cosine(1e-3, 20, steps)
-    Trainer(classifier, optimizer, batch, schedule=schedule, seed=seed, data=order, quiet=True).run(
-        steps
+    trainer = Trainer(
+        classifier, optimizer, batch, schedule=schedule, seed=seed, data=order, quiet=True
     )
+    if not trainer.run(steps):
+        raise KeyboardInterrupt
 
 
 def accuracy(classifier: GPTClassifier, forms: InputForms, ids, labels, rows) -> float:
@@ -234,7 +237,7 @@ def main() -> int:
         return 130
     model, tokenizer = trained
     print("\n---- what it writes ----")
-    write(model, tokenizer, "\n", args.length, **sampling)
+    write(model, tokenizer, read_metadata(checkpoint)["opening"], args.length, **sampling)
     print("------------------------")
     draw_loss_curve(args.folder / "log.jsonl", args.folder / "loss.png")
     if args.seeds:
@@ -245,5 +248,7 @@ def main() -> int:
 if __name__ == "__main__":
     try:
         sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)
     except (OSError, ValueError) as error:
         sys.exit(f"gpt.py: {error}")

@@ -15,8 +15,10 @@ from .threads import get_threads, release_blas, set_threads
 
 __version__ = "0.1.0"
 
+# fmt: off
 __all__ = [
-    "Observer", "Tensor", "checkpoint", "data", "get_threads", "gradcheck", "models", "nn", "no_grad",
-    "observing", "op", "ops", "optim", "release_blas", "set_threads", "text", "train", "use_kernels",
-    *ops.__all__,
-]  # fmt: skip
+    "Observer", "Tensor", "checkpoint", "data", "get_threads", "gradcheck", "models", "nn",
+    "no_grad", "observing", "op", "ops", "optim", "release_blas", "set_threads", "text", "train",
+    "use_kernels", *ops.__all__,
+]
+# fmt: on

@@ -62,7 +62,11 @@ def jit(
     if function is None:
         return lambda f: jit(f, parallel=parallel, exact=exact, strided=strided)
     flags = EXACT_FLAGS if exact else FLAGS
-    dispatcher = numba.njit(parallel=parallel, fastmath=flags, error_model="numpy")(function)
+    # A helper is inlined into each kernel that calls it: a copy of its own, optimised apart, would
+    # be what runs in the process that compiled it, but not in those that load it from the cache.
+    dispatcher = numba.njit(
+        parallel=parallel, forceinline=not parallel, fastmath=flags, error_model="numpy"
+    )(function)
     if _CACHE is not None:
         saved, numba_config.CACHE_DIR = numba_config.CACHE_DIR, str(_CACHE)
         try:
@@ -93,7 +97,9 @@ _SCALARS = {
     float: types.float64,
     np.uint64: types.uint64,
 }
+_PATIENCE = 0.8  # seconds of compiling after which we say why nothing seems to happen
 _told = threading.Event()
+_launching = threading.RLock()  # Numba's own pool ends the process if two threads launch at once
 
 
 def _tell() -> None:
@@ -131,7 +137,8 @@ class Compiled:
         if entry is None:
             entry = self.entries[tuple(key)] = self._compile(values)
         follow()
-        return entry(*values)
+        with _launching:
+            return entry(*values)
 
     def _compile(self, values: list) -> Callable:
         signature = []
@@ -141,7 +148,7 @@ class Compiled:
                 signature.append(types.Array(numba.from_dtype(value.dtype), value.ndim, layout))
             else:
                 signature.append(_SCALARS.get(type(value)) or numba.typeof(value))
-        timer = threading.Timer(0.8, _tell)
+        timer = threading.Timer(_PATIENCE, _tell)
         timer.daemon = True
         timer.start()
         try:

@@ -1,14 +1,14 @@
 """Optimizers over one flat buffer, learning-rate schedules, and an average of the weights.
 
 An optimizer packs a model's trainable parameters into one array, side by side in the model's order,
-and their gradients
-into another; parameters and gradients become views.  Clipping and a whole AdamW step are then one
-pass over memory.
+and their gradients into another; parameters and gradients become views.  Clipping and a whole AdamW
+step are then one pass over memory.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from . import kernels
 from .nn import Module
+from .nn.module import check_state
 from .tensor import Tensor
 
 
@@ -27,8 +28,9 @@ def decays(name: str, parameter: Tensor) -> bool:
 class Optimizer:
     """Base: packing, gradient norm, and state by name.
 
-    The buffers ``data`` and ``grad`` (N,) hold the decayed parameters first, up to
-    ``self.decayed``, then the others.
+    ``data`` and ``grad``, (N,), hold the parameters that decay first, up to ``self.decayed``, then
+    the others.  Freeze parameters and convert dtypes before; raises TypeError on mixed dtypes and
+    ValueError on a model without trainable parameters.
     """
 
     slots: tuple[str, ...] = ()  # names of the further buffers, one number per parameter each
@@ -40,35 +42,36 @@ class Optimizer:
         weight_decay: float,
         decay: Callable[[str, Tensor], bool] = decays,
     ):
+        self._check(0 <= lr < math.inf, f"lr is {lr}; expected 0 or more")
+        self._check(0 <= weight_decay < math.inf, f"weight_decay is {weight_decay}; expected >= 0")
         named = list(model.named_parameters())
-        if not named:
-            raise ValueError(
-                f"{type(self).__name__}: {type(model).__name__} has no trainable parameters"
-            )
-        dtypes = {x.dtype for _, x in named}
+        self._check(bool(named), f"{type(model).__name__} has no trainable parameters")
+        dtypes = sorted({str(x.dtype) for _, x in named})
         if len(dtypes) > 1:
-            raise TypeError(
-                f"{type(self).__name__}: parameters mix {', '.join(sorted(map(str, dtypes)))}"
-            )
-        groups = [[(n, x) for n, x in named if decay(n, x) is want] for want in (True, False)]
+            raise TypeError(f"{type(self).__name__}: parameters mix {', '.join(dtypes)}")
+        decaying = {name for name, x in named if decay(name, x)}
+        named.sort(key=lambda item: item[0] not in decaying)  # stable: else in the model's order
         self.lr, self.weight_decay, self.steps = lr, weight_decay, 0
-        self.parameters = dict(groups[0] + groups[1])
-        self.decayed = sum(x.size for _, x in groups[0])
-        self.data = np.concatenate([x.data.ravel() for x in self.parameters.values()])
+        self.parameters = dict(named)
+        self.decayed = sum(x.size for name, x in named if name in decaying)
+        self.data = np.concatenate([x.data.ravel() for _, x in named])
         self.grad = np.zeros_like(self.data)
         self.buffers = {slot: np.zeros_like(self.data) for slot in self.slots}
-        for name, x in self.parameters.items():
-            x.data = self._view(self.data, name)
-            x.grad = self._view(self.grad, name)
+        data, grad = self.views(self.data), self.views(self.grad)
+        for name, x in named:
+            x.data, x.grad = data[name], grad[name]
 
-    def _view(self, buffer: np.ndarray, name: str) -> np.ndarray:
-        """The part of a flat buffer that belongs to a parameter, in its shape."""
-        start = 0
-        for other, x in self.parameters.items():
-            if other == name:
-                return buffer[start : start + x.size].reshape(x.shape)
-            start += x.size
-        raise KeyError(name)
+    def _check(self, condition: bool, otherwise: str) -> None:
+        if not condition:
+            raise ValueError(f"{type(self).__name__}: {otherwise}")
+
+    def views(self, buffer: np.ndarray) -> dict[str, np.ndarray]:
+        """The parts of a flat buffer by their parameters' names, in the parameters' shapes."""
+        ends = itertools.accumulate(x.size for x in self.parameters.values())
+        return {
+            name: buffer[end - x.size : end].reshape(x.shape)
+            for (name, x), end in zip(self.parameters.items(), ends, strict=True)
+        }
 
     def zero_grad(self) -> None:
         self.grad.fill(0)
@@ -81,62 +84,61 @@ class Optimizer:
         """Update every parameter from its gradient.  Returns the gradients' norm.
 
         lr: this step's learning rate, instead of the one given to the constructor.  clip: scale the
-        gradients down so that their norm is at most this (Pascanu et al. 2013).  Raises
-        FloatingPointError, and changes nothing, if the norm is not finite.
+        gradients down so that their norm is at most this (Pascanu et al. 2013).  Changes nothing,
+        and raises FloatingPointError, if the norm is not finite; ValueError on a bad lr or clip;
+        RuntimeError if a parameter is no longer the one that was packed.
         """
+        lr = self.lr if lr is None else float(lr)
+        self._check(0 <= lr < math.inf, f"lr is {lr} at step {self.steps}; expected 0 or more")
+        self._check(clip is None or clip > 0, f"clip is {clip}; expected a positive norm, or None")
         for name, x in self.parameters.items():
-            if x.grad is None or x.grad.base is not self.grad or x.data.base is not self.data:
+            packed = x.grad is not None and x.grad.base is self.grad and x.data.base is self.data
+            if not (packed and x.requires_grad):
                 raise RuntimeError(
-                    f"{type(self).__name__}.step: {name} or its gradient was replaced since the optimizer packed it; "
-                    "use zero_grad(), and convert dtypes before making the optimizer"
+                    f"{type(self).__name__}.step: {name} or its gradient was replaced, or it was "
+                    "frozen, since the optimizer packed it; use zero_grad(), and convert and "
+                    "freeze before making the optimizer"
                 )
         norm = self.grad_norm()
         if not math.isfinite(norm):
-            raise FloatingPointError(
-                f"{type(self).__name__}.step: the norm of the gradients is {norm}"
-            )
-        scale = min(1.0, clip / norm) if clip and norm else 1.0
+            raise FloatingPointError(f"{type(self).__name__}.step: the gradients' norm is {norm}")
         self.steps += 1
-        self._update(self.lr if lr is None else lr, scale)
-        for x in self.parameters.values():
-            x.version += 1
+        with np.errstate(all="ignore"):  # nothing may be raised in the middle of an update
+            self._update(lr, 1.0 if clip is None or norm <= clip else clip / norm)
+        self._touch()
         return norm
 
     def _update(self, lr: float, scale: float) -> None:
-        raise TypeError(f"{type(self).__name__} does not define _update")
+        """Change ``data`` by one step, number ``self.steps``, along ``scale * grad``."""
+        raise NotImplementedError(f"{type(self).__name__} does not define _update")
+
+    def _touch(self) -> None:
+        """The parameters have changed in place: a graph recorded before is out of date."""
+        for x in self.parameters.values():
+            x.version += 1
 
     def state(self) -> dict[str, np.ndarray]:
         """The buffers by name, ``<slot>.<parameter>``, and ``steps``."""
         named = {
-            f"{s}.{n}": self._view(b, n) for s, b in self.buffers.items() for n in self.parameters
+            f"{slot}.{name}": view
+            for slot, buffer in self.buffers.items()
+            for name, view in self.views(buffer).items()
         }
         return named | {"steps": np.array(self.steps)}
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
-        """All or nothing: raises one ValueError with every name that is missing, unexpected or
-        misshapen.
-        """
+        """All or nothing: raises one ValueError with every name that does not fit."""
         own = self.state()
-        problems = [f"missing {name}" for name in own.keys() - state.keys()]
-        problems += [f"unexpected {name}" for name in state.keys() - own.keys()]
-        shared = own.keys() & state.keys()
-        problems += [
-            f"{name} has shape {state[name].shape}, expected {own[name].shape}"
-            for name in shared
-            if state[name].shape != own[name].shape
-        ]
-        if problems:
-            raise ValueError(
-                "\n  ".join([f"{type(self).__name__}: the state does not fit:", *sorted(problems)])
-            )
+        given = check_state(type(self).__name__, own, state)
         for name, array in own.items():
-            array[...] = state[name]
-        self.steps = int(state["steps"])
+            array[...] = given[name]
+        self.steps = int(given["steps"])
 
 
 class SGD(Optimizer):
-    """Stochastic gradient descent with momentum: u = momentum * u + g;  x -= lr * (u + weight_decay
-    * x).
+    """Stochastic gradient descent with momentum:
+
+    u = momentum * u + g;  x = x - lr * (u + weight_decay * x)
     """
 
     slots = ("momentum",)
@@ -147,8 +149,9 @@ class SGD(Optimizer):
         lr: float,
         momentum: float = 0.0,
         weight_decay: float = 0.0,
-        decay=decays,
+        decay: Callable[[str, Tensor], bool] = decays,
     ):
+        self._check(0 <= momentum < 1, f"momentum is {momentum}; expected 0 <= momentum < 1")
         super().__init__(model, lr, weight_decay, decay)
         self.momentum = momentum
 
@@ -156,7 +159,8 @@ class SGD(Optimizer):
         u, real = self.buffers["momentum"], self.data.dtype.type
         u *= real(self.momentum)
         u += self.grad * real(scale)
-        self.data[: self.decayed] *= real(1 - lr * self.weight_decay)
+        matrices = self.data[: self.decayed]
+        matrices -= matrices * real(lr * self.weight_decay)
         self.data -= u * real(lr)
 
 
@@ -174,29 +178,19 @@ class AdamW(Optimizer):
         weight_decay: float = 0.01,
         decay: Callable[[str, Tensor], bool] = decays,
     ):
+        fit = len(betas) == 2 and all(0 <= beta < 1 for beta in betas)
+        self._check(fit, f"betas are {betas}; expected two of 0 <= beta < 1")
+        self._check(eps > 0, f"eps is {eps}; expected more than 0")
         super().__init__(model, lr, weight_decay, decay)
         self.betas, self.eps = betas, eps
 
     def _update(self, lr, scale):
-        for part, weight_decay in (
-            (slice(self.decayed), self.weight_decay),
-            (slice(self.decayed, None), 0.0),
-        ):
-            data, grad, m, v = (
-                b[part] for b in (self.data, self.grad, self.buffers["m"], self.buffers["v"])
-            )
-            kernels.adamw(
-                data,
-                grad,
-                m,
-                v,
-                scale,
-                float(lr),
-                *self.betas,
-                self.eps,
-                float(weight_decay),
-                self.steps,
-            )
+        m, v = self.buffers["m"], self.buffers["v"]
+        rest = slice(self.decayed, None)
+        for part, decay in ((slice(self.decayed), float(self.weight_decay)), (rest, 0.0)):
+            moments = m[part], v[part]
+            settings = scale, lr, *self.betas, self.eps, decay, self.steps
+            kernels.adamw(self.data[part], self.grad[part], *moments, *settings)
 
 
 class EMA:
@@ -210,55 +204,56 @@ class EMA:
 
     def update(self) -> None:
         """Call after each optimizer step."""
-        self.average += (self.optimizer.data - self.average) * self.average.dtype.type(
-            1 - self.decay
-        )
+        share = self.average.dtype.type(1 - self.decay)
+        self.average += (self.optimizer.data - self.average) * share
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:
         """Within the block the model has the averaged weights."""
         saved = self.optimizer.data.copy()
-        self.optimizer.data[...] = self.average
+        self._put(self.average)
         try:
             yield
         finally:
-            self.optimizer.data[...] = saved
+            self._put(saved)
+
+    def _put(self, weights: np.ndarray) -> None:
+        self.optimizer.data[...] = weights
+        self.optimizer._touch()
 
     def state(self) -> dict[str, np.ndarray]:
         """The averaged parameters by name."""
-        return {
-            name: self.optimizer._view(self.average, name) for name in self.optimizer.parameters
-        }
+        return self.optimizer.views(self.average)
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
-        """All or nothing: raises ValueError if the names or shapes are not the parameters'."""
+        """All or nothing: raises one ValueError with every name that does not fit."""
         own = self.state()
-        if {n: x.shape for n, x in own.items()} != {n: x.shape for n, x in state.items()}:
-            raise ValueError(
-                "EMA: the state's names or shapes are not those of the model's parameters"
-            )
+        given = check_state("EMA", own, state)
         for name, array in own.items():
-            array[...] = state[name]
+            array[...] = given[name]
 
 
 def warmup_cosine(
     peak: float, warmup: int, total: int, floor: float = 0.0
 ) -> Callable[[int], float]:
-    """A schedule: linear from 0 to ``peak`` over ``warmup`` steps, then half a cosine down to
-    ``floor`` at ``total``.
+    """A schedule: a line up to ``peak`` in ``warmup`` steps, then half a cosine down to ``floor``,
+    which step number ``total`` and all after it have.
 
     The function returned takes a step, counted from 0, to its learning rate (Loshchilov and Hutter
     2017).
     """
     if not 0 <= warmup <= total or not total:
         raise ValueError(
-            f"warmup_cosine: warmup {warmup}, total {total}; expected 0 <= warmup <= total, total > 0"
+            f"warmup_cosine: warmup {warmup} and total {total}; "
+            "expected 0 <= warmup <= total, total > 0"
         )
 
     def rate(step: int) -> float:
         if step < warmup:
             return peak * (step + 1) / warmup
-        done = min(1.0, (step - warmup) / max(1, total - warmup))
+        if step >= total:
+            return floor
+        done = (step - warmup) / (total - warmup)
         return floor + (peak - floor) * 0.5 * (1 + math.cos(math.pi * done))
 
     return rate

@@ -177,7 +177,7 @@ def op(function: Callable | None = None, *, branch: Callable | None = None) -> A
     @functools.wraps(function)
     def apply(*args: Any, **options: Any) -> Tensor:
         observer = _state.observer
-        if options and (observer or any(isinstance(x, _ARRAYS) for x in options.values())):
+        if observer or any(isinstance(x, _ARRAYS) for x in options.values()):
             bound = signature.bind(*args, **options)  # arrays given by name take their place
             bound.apply_defaults()
             args, options = bound.args, bound.kwargs

@@ -22,6 +22,12 @@ import numba.experimental.function_type  # noqa: F401  (numba.typeof learns Wrap
 import numpy as np
 from numba import types
 
+# Between two kernels GNU OpenMP's threads spin, as if forever; with another program on the cores,
+# every kernel then waits for the scheduler (ten times slower, measured).  This bounds the spinning.
+if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
+    os.environ["GOMP_SPINCOUNT"] = "5000"
+
+
 # ---- how many threads ----------------------------------------------------------------------------
 
 
@@ -152,7 +158,7 @@ def gemm(dtype: np.dtype) -> _Gemm | None:
                 before = blas["get_num_threads"]()
                 blas["set_num_threads"](1)
                 _lent = before
-    return blas.get(dtype.name)
+    return blas.get(dtype.name) if dtype.isnative else None
 
 
 def release_blas() -> None:

@@ -1,6 +1,9 @@
 """Hypothesis tries the same examples every time, and does not look at the clock."""
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+from minitx.threads import get_threads, set_threads
 
 settings.register_profile(
     "minitx",
@@ -12,3 +15,12 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("minitx")
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """For many calls on few numbers: on a busy machine each wait for a second thread is 10 ms."""
+    before = get_threads()
+    set_threads(1)
+    yield
+    set_threads(before)

@@ -1,10 +1,8 @@
-"""Frozen outputs and gradients of independent implementations, and the rule by which we are
-compared with them.
+"""Frozen numbers of independent implementations, and the rule by which we are compared with them.
 
 A fixture ``<model>__<variant>.npz`` holds ``meta`` (JSON: config, loss), ``state/<official name>``,
-``inputs/*``,
-``outputs/*`` and ``grads/<official name>``, all computed in float64 with small random weights by the class that
-``meta["config"]["reference"]`` names.
+``inputs/*``, ``outputs/*`` and ``grads/<official name>``, all computed in float64 with small random
+weights by the class that ``meta["config"]["reference"]`` names.
 """
 
 from __future__ import annotations
@@ -19,9 +17,7 @@ FORWARD, BACKWARD = 1e-10, 1e-9
 
 
 class Golden:
-    """One fixture; ``golden.state``, ``.inputs``, ``.outputs`` and ``.grads`` are dicts of arrays
-    by name.
-    """
+    """One fixture: ``state``, ``inputs``, ``outputs`` and ``grads`` are dicts of arrays by name."""
 
     def __init__(self, name: str):
         with np.load(FIXTURES / f"{name}.npz", allow_pickle=False) as file:
@@ -38,9 +34,7 @@ class Golden:
         )
 
     def check_output(self, name: str, ours: np.ndarray, rows: np.ndarray | None = None) -> None:
-        """``ours`` equals the frozen output to 1e-10 of its largest element, at the ``rows`` that
-        count.
-        """
+        """``ours`` is the frozen output to 1e-10 of its largest element, at ``rows`` that count."""
         frozen = self.outputs[name]
         assert ours.dtype == np.float64 and ours.shape == frozen.shape
         if rows is not None:
@@ -54,8 +48,7 @@ class Golden:
         assert abs(ours - frozen) <= FORWARD * max(1, abs(frozen)), (ours, frozen)
 
     def check_grads(self, ours: dict[str, np.ndarray]) -> None:
-        """Every gradient by official name: |a - b| <= 1e-9 * max(|b|, 1e-6 * the largest of all).
-        """
+        """Every gradient: |a - b| <= 1e-9 * max(|b|, 1e-6 * the largest of all)."""
         largest = max(np.abs(g).max() for g in self.grads.values())
         missing = self.grads.keys() - ours.keys()
         assert not missing, f"no gradient for {sorted(missing)}"

@@ -1,4 +1,7 @@
-"""Kernels: pure functions of arrays, each with its pullback ``<name>_vjp``, and where it pays with a compiled twin."""
+"""Kernels: pure functions of arrays, each with its pullback ``<name>_vjp``.
+
+Where it pays they have a compiled twin (see jit.py).  They trust shapes and dtypes; ops check them.
+"""
 
 from .activation import gelu, gelu_tanh, gelu_tanh_vjp, gelu_vjp
 from .attention import attend, attend_dbias, attend_vjp
@@ -10,7 +13,25 @@ from .optimizer import adamw, sum_of_squares
 from .softmax import cross_entropy, cross_entropy_vjp, log_softmax, softmax, softmax_vjp
 
 __all__ = [
-    "adamw", "attend", "attend_dbias", "attend_vjp", "column_sums", "cross_entropy", "cross_entropy_vjp", "dropout",
-    "einsum", "embedding_vjp", "gelu", "gelu_tanh", "gelu_tanh_vjp", "gelu_vjp", "layer_norm", "layer_norm_vjp",
-    "log_softmax", "matmul", "softmax", "softmax_vjp", "sum_of_squares",
+    "adamw",
+    "attend",
+    "attend_dbias",
+    "attend_vjp",
+    "column_sums",
+    "cross_entropy",
+    "cross_entropy_vjp",
+    "dropout",
+    "einsum",
+    "embedding_vjp",
+    "gelu",
+    "gelu_tanh",
+    "gelu_tanh_vjp",
+    "gelu_vjp",
+    "layer_norm",
+    "layer_norm_vjp",
+    "log_softmax",
+    "matmul",
+    "softmax",
+    "softmax_vjp",
+    "sum_of_squares",
 ]

@@ -1,4 +1,4 @@
-"""GELU in its two forms (Hendrycks and Gimpel 2016): x * Phi(x) with the exact Phi, and with Phi through a tanh."""
+"""GELU (Hendrycks and Gimpel 2016): x * Phi(x), with the exact Phi, and with Phi through a tanh."""
 
 from __future__ import annotations
 
@@ -82,7 +82,8 @@ def gelu_tanh_vjp_jit(dy, x):
         for c in range(x.shape[1]):
             z = x[n, c]
             s = sigmoid(z * (a + b * z * z))
-            dx[n, c] = dy[n, c] * s * (one + z * (one - s) * (a + three * b * z * z))
+            slope = s * (one - s) * (a + three * b * z * z)
+            dx[n, c] = dy[n, c] * (s + z * slope)
     return dx
 
 

@@ -1,31 +1,33 @@
 """Scaled dot-product attention (Vaswani et al. 2017, section 3.2.1), exact and in tiles.
 
-The reference writes down the T x T scores.  The twin never holds more than a tile of them: it carries each row's
-maximum and sum along (Milakov and Gimelshein 2018; Dao et al. 2022, algorithm 1), and its pullback computes the
-probabilities again from the saved log-sum-exp (Dao et al., algorithm 4).
+The reference writes down the T x T scores.  The twin never holds more than a tile of them: it
+carries each row's maximum and sum along (Milakov and Gimelshein 2018; Dao et al. 2022, algorithm
+1), and its pullback computes the probabilities again from the saved log-sum-exp (algorithm 4).
 
-Which key a query may see is an argument, never an infinity in the data.  A weight of exactly zero contributes nothing,
-whatever the value it would multiply, NaN included; a query that may see no key gets zeros and gives zero gradients.
+Which key a query may see is an argument, never an infinity in the data.  A weight of exactly zero
+contributes nothing, whatever the value it would multiply, NaN included; a query that may see no key
+gets zeros and gives zero gradients.
 
-    q: (B, H, T, D)   k, v: (B, H, S, D)   mask: None or bool (B|1, H|1, T|1, S), True where attention is allowed
+    q: (B, H, T, D)   k, v: (B, H, S, D)
+    mask: None or bool (B|1, H|1, T|1, S), True where attention is allowed
     bias: None or (B|1, H|1, T|1, S), added to the scaled scores;  scale: a number
-    causal: query i sees keys up to i + S - T;  window: and only the last ``window`` of these (0: all)
+    causal: query i sees keys up to i + S - T
+    window: and only the last ``window`` of these (0: all)
     p, key: dropout on the probabilities, its mask a hash of the position (see dropout.py)
 """
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from ..jit import compiled, jit, kernel, prange
-from .scalar import exp, uniform, uniform_jit
+from .dropout import dropout_ref
+from .scalar import exp, uniform_jit
 
 _ROWS, _COLUMNS = 32, 64  # a tile of scores: queries x keys
 
 
-# ---- the reference --------------------------------------------------------------------------------------------------
+# ---- the reference -------------------------------------------------------------------------------
 
 
 def _allowed(T, S, mask, causal, window):
@@ -39,7 +41,7 @@ def _allowed(T, S, mask, causal, window):
 
 
 def _product(weights, values):
-    """weights @ values, where a zero weight silences even NaN.  (..., T, S) @ (..., S, D) -> (..., T, D)"""
+    """weights @ values, where a zero weight silences even NaN.  (..., T, S) @ (..., S, D)"""
     if np.isfinite(values).all():
         return weights @ values
     with np.errstate(invalid="ignore"):
@@ -52,17 +54,12 @@ def _scores(q, k, mask, bias, causal, window, scale):
         scores = q @ k.swapaxes(-1, -2) * q.dtype.type(scale)
     if bias is not None:
         scores = scores + bias
-    return np.where(_allowed(q.shape[2], k.shape[2], mask, causal, window), scores, q.dtype.type(-np.inf))
-
-
-def _kept(shape, p, key, dtype):
-    """Dropout's factors: 0 or 1 / (1 - p)."""
-    index = np.arange(math.prod(shape), dtype=np.uint64).reshape(shape)
-    return np.where(uniform(key, index) >= p, dtype.type(1 / (1 - p)), dtype.type(0))
+    allowed = _allowed(q.shape[2], k.shape[2], mask, causal, window)
+    return np.where(allowed, scores, q.dtype.type(-np.inf))
 
 
 def attend_ref(q, k, v, mask, bias, causal, window, scale, p, key):
-    """softmax(scale q k^T + bias) v -> y (B, H, T, D), lse (B, H, T), the log-sum-exp of every row of scores."""
+    """softmax(scale q k^T + bias) v -> y (B, H, T, D), lse (B, H, T), each row's log-sum-exp."""
     scores = _scores(q, k, mask, bias, causal, window, scale)
     top = scores.max(axis=-1, keepdims=True, initial=-np.inf)
     top = np.where(np.isneginf(top), q.dtype.type(0), top)
@@ -70,7 +67,7 @@ def attend_ref(q, k, v, mask, bias, causal, window, scale, p, key):
     total = e.sum(axis=-1, keepdims=True)
     prob = e / np.where(total == 0, q.dtype.type(1), total)
     if p:
-        prob = prob * _kept(prob.shape, p, key, q.dtype)
+        prob = dropout_ref(prob, p, key)
     with np.errstate(divide="ignore"):
         return _product(prob, v), (top + np.log(total))[..., 0]
 
@@ -81,12 +78,13 @@ def _dscores_ref(dy, q, k, v, y, lse, mask, bias, causal, window, scale, p, key)
     seen = ~np.isneginf(scores)
     zero = q.dtype.type(0)
     prob = np.where(seen, np.exp(scores - np.where(seen.any(-1), lse, zero)[..., None]), zero)
-    kept = _kept(prob.shape, p, key, q.dtype) if p else q.dtype.type(1)
-    delta = np.where(seen.any(-1, keepdims=True), (dy * y).sum(axis=-1, keepdims=True), zero)
     with np.errstate(invalid="ignore"):
-        dprob = dy @ v.swapaxes(-1, -2) * kept
+        delta = np.where(seen.any(-1, keepdims=True), (dy * y).sum(axis=-1, keepdims=True), zero)
+        dprob = dy @ v.swapaxes(-1, -2)
+        if p:
+            dprob = dropout_ref(dprob, p, key)
         dscores = np.where(prob == 0, zero, prob * (dprob - delta))
-    return prob * kept, dscores
+    return dropout_ref(prob, p, key) if p else prob, dscores
 
 
 def attend_vjp_ref(dy, q, k, v, y, lse, mask, bias, causal, window, scale, p, key):
@@ -102,21 +100,17 @@ def attend_dbias(dy, q, k, v, y, lse, mask, bias, causal, window, scale, p, key)
     return _dscores_ref(dy, q, k, v, y, lse, mask, bias, causal, window, scale, p, key)[1]
 
 
-# ---- the twin: pieces of a tile -------------------------------------------------------------------------------------
+# ---- the twin: pieces of a tile ------------------------------------------------------------------
 
 
 @jit
-def _add_product(a, b, c, finite):
-    """c += a @ b.  a: (M, K), b: (K, N), M and K multiples of 4: four rows by four depths, columns in vectors."""
+def _add_product(a, b, c):
+    """c += a @ b.  a: (M, K), b: (K, N), M and K multiples of 4.
+
+    Four rows by four depths at a time, columns in vectors.
+    """
     M, K = a.shape
     N = b.shape[1]
-    if not finite:
-        for i in range(M):
-            for k in range(K):
-                if a[i, k] != 0:
-                    for j in range(N):
-                        c[i, j] += a[i, k] * b[k, j]
-        return
     for i in range(0, M, 4):
         for k in range(0, K, 4):
             a00, a01, a02, a03 = a[i, k], a[i, k + 1], a[i, k + 2], a[i, k + 3]
@@ -132,6 +126,19 @@ def _add_product(a, b, c, finite):
 
 
 @jit
+def _add_weighted(weights, values, c, finite):
+    """c += weights @ values, where a zero weight silences values that are not ``finite``."""
+    if finite:
+        _add_product(weights, values, c)
+        return
+    for i in range(weights.shape[0]):
+        for k in range(weights.shape[1]):
+            if weights[i, k] != 0:
+                for j in range(values.shape[1]):
+                    c[i, j] += weights[i, k] * values[k, j]
+
+
+@jit
 def _transpose(a, out):
     for i in range(a.shape[0]):
         for j in range(a.shape[1]):
@@ -140,7 +147,10 @@ def _transpose(a, out):
 
 @jit
 def _load(x, b, h, first, out):
-    """Rows first, first + 1, ... of x[b, h] into the tile ``out``, zeros beyond its end.  -> whether all are finite."""
+    """Rows first, first + 1, ... of x[b, h] into the tile ``out``, zeros beyond its end.
+
+    -> whether all are finite
+    """
     rows, D = min(out.shape[0], x.shape[2] - first), x.shape[3]
     out[:] = out.dtype.type(0)
     total = out.dtype.type(0)
@@ -152,18 +162,18 @@ def _load(x, b, h, first, out):
 
 
 @jit
-def _tile_scores(q, kT, s, mask, bias, scale, causal, window, shift, b, h, i0, j0, T, S):
-    """Scores of queries i0.. and keys j0.. into ``s``; -inf where attention is not allowed or the tile overhangs."""
+def _tile_scores(q, kT, s, mask, bias, scale, causal, window, b, h, i0, j0, T, S):
+    """Scores of queries i0.. and keys j0.. into ``s``; -inf if not allowed, or beyond the end."""
     s[:] = s.dtype.type(0)
-    _add_product(q, kT, s, True)
-    hidden = s.dtype.type(-np.inf)
+    _add_product(q, kT, s)
+    hidden, shift = s.dtype.type(-np.inf), S - T
     for i in range(s.shape[0]):
         last = min(S, i0 + i + shift + 1) if causal else S
         first = i0 + i + shift + 1 - window if window else 0
         if i0 + i >= T:
             last = 0
         for j in range(s.shape[1]):
-            s[i, j] *= scale
+            s[i, j] *= s.dtype.type(scale)
         if bias.size and i0 + i < T:
             row = bias[b % bias.shape[0], h % bias.shape[1], (i0 + i) % bias.shape[2]]
             for j in range(min(s.shape[1], S - j0)):
@@ -198,7 +208,7 @@ def _drop(x, p, key, b, h, H, i0, j0, T, S):
             x[i, j] = x[i, j] * scale if kept else x.dtype.type(0)
 
 
-# ---- the twin -------------------------------------------------------------------------------------------------------
+# ---- the twin ------------------------------------------------------------------------------------
 
 
 @jit
@@ -218,7 +228,7 @@ def _attend_rows(q, k, v, mask, bias, causal, window, scale, p, key, y, lse, b, 
         _load(k, b, h, j0, k_tile)
         finite = _load(v, b, h, j0, v_tile)
         _transpose(k_tile, kT)
-        _tile_scores(q_tile, kT, s, mask, bias, real(scale), causal, window, shift, b, h, i0, j0, T, S)
+        _tile_scores(q_tile, kT, s, mask, bias, scale, causal, window, b, h, i0, j0, T, S)
         for i in range(_ROWS):
             new = top[i]
             for j in range(_COLUMNS):
@@ -235,12 +245,12 @@ def _attend_rows(q, k, v, mask, bias, causal, window, scale, p, key, y, lse, b, 
                 acc[i, d] *= shrink
         if p > 0:
             _drop(s, p, key, b, h, H, i0, j0, T, S)
-        _add_product(s, v_tile, acc, finite)
+        _add_weighted(s, v_tile, acc, finite)
     for i in range(min(_ROWS, T - i0)):
         factor = zero if total[i] == zero else real(1) / total[i]
         for d in range(D):
             y[b, h, i0 + i, d] = acc[i, d] * factor
-        lse[b, h, i0 + i] = (zero if top[i] == lowest else top[i]) + real(math.log(total[i]))
+        lse[b, h, i0 + i] = (zero if top[i] == lowest else top[i]) + np.log(total[i])
 
 
 @jit(parallel=True, strided="q k v mask bias")
@@ -255,7 +265,9 @@ def _attend(q, k, v, mask, bias, causal, window, scale, p, key):
 
 
 @jit
-def _attend_vjp_head(dy, q, k, v, y, lse, mask, bias, causal, window, scale, p, key, dq, dk, dv, b, h):
+def _attend_vjp_head(
+    dy, q, k, v, y, lse, mask, bias, causal, window, scale, p, key, dq, dk, dv, b, h
+):
     """One head: for each tile of keys, all queries that see it."""
     (H, T, D), S = q.shape[1:], k.shape[2]
     real = q.dtype.type
@@ -283,18 +295,19 @@ def _attend_vjp_head(dy, q, k, v, y, lse, mask, bias, causal, window, scale, p, 
             start, end = _key_range(i0, i0 + rows, S, causal, window, shift)
             if j0 < start or j0 >= end:
                 continue
-            q_finite, dy_finite = _load(q, b, h, i0, q_tile), _load(dy, b, h, i0, dy_tile)
-            _tile_scores(q_tile, kT, s, mask, bias, real(scale), causal, window, shift, b, h, i0, j0, T, S)
+            q_finite = _load(q, b, h, i0, q_tile)
+            dy_finite = _load(dy, b, h, i0, dy_tile)
+            _tile_scores(q_tile, kT, s, mask, bias, scale, causal, window, b, h, i0, j0, T, S)
             ds[:] = zero
-            _add_product(dy_tile, vT, ds, True)
+            _add_product(dy_tile, vT, ds)
             if p > 0:
                 _drop(ds, p, key, b, h, H, i0, j0, T, S)
             for i in range(rows):
-                base = zero if lse[b, h, i0 + i] == lowest else lse[b, h, i0 + i]
+                log_sum, dot = lse[b, h, i0 + i], delta[i0 + i]
                 for j in range(_COLUMNS):
-                    prob = exp(s[i, j] - base)
+                    prob = zero if s[i, j] == lowest else exp(s[i, j] - log_sum)
                     s[i, j] = prob
-                    ds[i, j] = zero if prob == zero else prob * (ds[i, j] - delta[i0 + i]) * real(scale)
+                    ds[i, j] = zero if prob == zero else prob * (ds[i, j] - dot) * real(scale)
             s[rows:] = zero
             ds[rows:] = zero
             _transpose(ds, dsT)
@@ -302,9 +315,9 @@ def _attend_vjp_head(dy, q, k, v, y, lse, mask, bias, causal, window, scale, p, 
                 _drop(s, p, key, b, h, H, i0, j0, T, S)
             _transpose(s, sT)
             dq_tile[:] = zero
-            _add_product(sT, dy_tile, dv_tile, dy_finite)
-            _add_product(dsT, q_tile, dk_tile, q_finite)
-            _add_product(ds, k_tile, dq_tile, k_finite)
+            _add_weighted(sT, dy_tile, dv_tile, dy_finite)
+            _add_weighted(dsT, q_tile, dk_tile, q_finite)
+            _add_weighted(ds, k_tile, dq_tile, k_finite)
             for i in range(rows):
                 for d in range(D):
                     dq[b, h, i0 + i, d] += dq_tile[i, d]
@@ -318,10 +331,13 @@ def _attend_vjp_head(dy, q, k, v, y, lse, mask, bias, causal, window, scale, p, 
 def _attend_vjp(dy, q, k, v, y, lse, mask, bias, causal, window, scale, p, key):
     B, H, T, D = q.shape
     S = k.shape[2]
-    dq, dk, dv = np.zeros((B, H, T, D), q.dtype), np.empty((B, H, S, D), q.dtype), np.empty((B, H, S, D), q.dtype)
+    dq = np.zeros((B, H, T, D), q.dtype)
+    dk, dv = np.empty((B, H, S, D), q.dtype), np.empty((B, H, S, D), q.dtype)
     for task in prange(B * H):
         b, h = task // H, task % H
-        _attend_vjp_head(dy, q, k, v, y, lse, mask, bias, causal, window, scale, p, key, dq, dk, dv, b, h)
+        _attend_vjp_head(
+            dy, q, k, v, y, lse, mask, bias, causal, window, scale, p, key, dq, dk, dv, b, h
+        )
     return dq, dk, dv
 
 
@@ -329,9 +345,10 @@ _attend, _attend_vjp = compiled(_attend), compiled(_attend_vjp)
 
 
 def _or_empty(mask, bias, dtype):
-    """An absent mask or bias as an array without elements: one compilation serves all four cases."""
-    empty = (0, 0, 0, 0)
-    return np.empty(empty, bool) if mask is None else mask, np.empty(empty, dtype) if bias is None else bias
+    """An absent mask or bias as an array without elements: one compilation serves all cases."""
+    mask = np.empty((0, 0, 0, 0), bool) if mask is None else mask
+    bias = np.empty((0, 0, 0, 0), dtype) if bias is None else bias
+    return mask, bias
 
 
 def attend_jit(q, k, v, mask, bias, causal, window, scale, p, key):

@@ -1,4 +1,7 @@
-"""Dropout (Srivastava et al. 2014), its mask a hash of (key, position): nothing is stored, anything can be replayed."""
+"""Dropout (Srivastava et al. 2014), its mask a hash of (key, position).
+
+Nothing is stored, and any part can be drawn again.
+"""
 
 from __future__ import annotations
 

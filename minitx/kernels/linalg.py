@@ -16,7 +16,7 @@ _SMALL = 1 << 20  # multiplications below which a product is not worth waking a 
 
 
 def matmul_ref(a, b):
-    """(..., M, K) @ (..., K, N) -> (..., M, N), leading axes broadcast; both at least two-dimensional."""
+    """(..., M, K) @ (..., K, N) -> (..., M, N), leading axes broadcast; both have two at least."""
     return np.matmul(a, b)
 
 
@@ -35,15 +35,14 @@ def matmul_jit(a, b):
 
 
 def _block_rows(M):
-    """Four blocks at least, 128 rows at most, in steps of 16: a compromise between sharing out and repacking."""
+    """A quarter of the rows, from 32 to 128 in steps of 16: small shares out, large packs less."""
     return min(128, max(32, -(-M // 64) * 16))
 
 
 def _as_batch(x, lead):
-    """Leading axes folded to one, and strides that BLAS accepts: one of the last two axes contiguous."""
+    """Leading axes folded to one, and strides for BLAS: one of the last two axes contiguous."""
     x = np.broadcast_to(x, lead + x.shape[-2:]).reshape(-1, *x.shape[-2:])
-    rows, columns = x.shape[1:]
-    size, row, column = x.itemsize, *x.strides[1:]
+    (rows, columns), (row, column), size = x.shape[1:], x.strides[1:], x.itemsize
     by_rows = column == size and row >= columns * size and row % size == 0
     by_columns = row == size and column >= rows * size and column % size == 0
     return x if by_rows or by_columns else np.array(x, order="C")
@@ -61,7 +60,8 @@ def _gemm_blocks(gemm, a, a_transposed, b, b_transposed, c, rows):
     size = c.itemsize
     a_ld = a.strides[2 if a_transposed else 1] // size
     b_ld = b.strides[2 if b_transposed else 1] // size
-    a_op, b_op = 112 if a_transposed else 111, 112 if b_transposed else 111  # CblasTrans, CblasNoTrans
+    a_op = 112 if a_transposed else 111  # CblasTrans, CblasNoTrans
+    b_op = 112 if b_transposed else 111
     one, zero = c.dtype.type(1), c.dtype.type(0)
     for task in prange(batch * blocks):
         i, first = task // blocks, task % blocks * rows
@@ -78,7 +78,10 @@ matmul = kernel(matmul_ref, matmul_jit)
 
 
 def einsum(a_axes, b_axes, out_axes, a, b):
-    """Einstein summation of two operands as one batched matrix product; axes are strings of distinct letters."""
+    """Einstein summation of two operands as one batched matrix product.
+
+    Axes are strings of distinct letters: einsum("bqd", "bkd", "bqk", a, b).
+    """
     a, a_axes = _sum_out(a, a_axes, b_axes + out_axes)
     b, b_axes = _sum_out(b, b_axes, a_axes + out_axes)
     batch = [x for x in a_axes if x in b_axes and x in out_axes]

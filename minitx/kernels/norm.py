@@ -11,7 +11,7 @@ import numpy as np
 from ..jit import jit, kernel, prange
 from .linalg import ordered_sum
 
-_CHUNK = 64  # rows whose parameter gradients one thread adds up; fixed, so that results do not depend on threads
+_CHUNK = 64  # rows whose parameter gradients one thread adds up; fixed, whatever the threads
 
 
 def layer_norm_ref(x, weight, bias, eps):
@@ -44,7 +44,10 @@ def layer_norm_jit(x, weight, bias, eps):
 
 
 def layer_norm_vjp_ref(dy, x, weight, mean, rstd):
-    """dx loses its mean and its component along the normalised x.  -> dx (..., C), dweight (C,), dbias (C,)"""
+    """dx loses its mean and its component along the normalised x.
+
+    -> dx (..., C), dweight (C,), dbias (C,)
+    """
     xhat = (x - mean) * rstd
     dxhat = dy * weight
     projection = (dxhat * xhat).mean(axis=-1, keepdims=True)

@@ -1,7 +1,7 @@
-"""Scalar functions for the inside of compiled loops: exp and sigmoid that vectorise, and a counting hash.
+"""Scalar functions for the inside of compiled loops: exp, sigmoid, and a hash that counts.
 
-``math.exp`` in a compiled loop is a library call of about 20 ns an element.  A polynomial in plain arithmetic becomes
-vector instructions, 0.4 ns.  float64, which serves for proof, keeps the library's.
+The library's exp is a call of about 20 ns an element in a compiled loop.  A polynomial in plain
+arithmetic becomes vector instructions, 0.4 ns.  float64, which serves for proof, keeps the call.
 """
 
 from __future__ import annotations
@@ -62,9 +62,10 @@ _S30, _S27, _S31, _S11 = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(
 
 
 def uniform(key: np.uint64, index):
-    """The ``index``-th number, in [0, 1), of the stream ``key`` (SplitMix64: Steele, Lea and Flood 2014).
+    """The ``index``-th number, in [0, 1), of the stream ``key``.  index: uint64, one or many.
 
-    Needs no state, so any element can be drawn, or drawn again, in any order.  ``index``: uint64, scalar or array.
+    SplitMix64 (Steele, Lea and Flood 2014): without state, so any element can be drawn, or drawn
+    again, in any order.
     """
     z = key + (index + np.uint64(1)) * _GOLDEN
     z = (z ^ (z >> _S30)) * _MIX1

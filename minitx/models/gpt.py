@@ -3,7 +3,7 @@
 GPT-1: Radford et al. 2018, "Improving Language Understanding by Generative Pre-Training"
     https://cdn.openai.com/research-covers/language-unsupervised/language_understanding_paper.pdf
 GPT-2: Radford et al. 2019, "Language Models are Unsupervised Multitask Learners"
-    https://cdn.openai.com/better-language-models/language_models_are_unsupervised_multitask_learners.pdf
+    https://openai.com/index/better-language-models/
 GPT-3: Brown et al. 2020, "Language Models are Few-Shot Learners"  https://arxiv.org/abs/2005.14165
 
 Where we deviate or choose:
@@ -150,7 +150,7 @@ class GPT(Module):
         encoded_mask: np.ndarray | None = None,
         caches: list[KVCache] | None = None,
     ) -> list[Tensor]:
-        """The embedding and every block's output, the last one after the final norm: (B, T, C) each.
+        """The embedding and every block's output, the last after the final norm: (B, T, C) each.
 
         ids: (B, T).  mask, encoded_mask: bool (B, S), True at real tokens.  encoded: an encoder's
         states for cross-attention, (B, S', C).  caches: one per block, of the positions before
@@ -227,7 +227,7 @@ class GPT(Module):
             self.train(was_training)
 
     def generate(self, prompt: np.ndarray, count: int, **options) -> np.ndarray:
-        """The prompt and ``count`` tokens after it, (B, T + count); options as ``stream`` has them."""
+        """The prompt and ``count`` tokens after it, (B, T + count); options as in ``stream``."""
         tokens = self.stream(prompt, count, **options)
         return np.concatenate([prompt, *(t[:, None] for t in tokens)], axis=1)
 

@@ -12,31 +12,36 @@ def sample(
     top_k: int = 0,
     top_p: float = 1.0,
 ) -> np.ndarray:
-    """One token id per row.  logits: (B, V) -> (B,) int64
+    """One token id per row, from one number drawn per row.  logits: (B, V) -> (B,) int64
 
-    temperature: divides the logits; 0 takes the most likely token.  top_k: choose among the k most
-    likely (Fan et al. 2018), 0 for all.  top_p: among the fewest whose probabilities reach p
-    (Holtzman et al. 2020). Raises ValueError outside temperature >= 0, top_k >= 0, 0 < top_p <= 1,
-    and on logits that are not finite.
+    temperature: divides the logits; 0 takes the most likely token and draws nothing.  top_k: choose
+    among the k most likely (Fan et al. 2018), 0 for all.  top_p: then among the fewest of these
+    whose probabilities reach p (Holtzman et al. 2020).  Of equally likely tokens the lower ids come
+    first.  Raises ValueError outside temperature >= 0, top_k >= 0, 0 < top_p <= 1, on logits that
+    have other axes, and on logits that are not finite.
     """
     if not (temperature >= 0 and top_k >= 0 and 0 < top_p <= 1):
         raise ValueError(
             f"sample: temperature {temperature}, top_k {top_k}, top_p {top_p}; "
             "expected temperature >= 0, top_k >= 0 and 0 < top_p <= 1"
         )
+    if logits.ndim != 2 or logits.shape[1] == 0:
+        raise ValueError(f"sample: logits have shape {logits.shape}; expected (B, V), V >= 1")
     if not np.isfinite(logits).all():
         raise ValueError("sample: the logits are not finite; has the model diverged?")
     if temperature == 0:
         return logits.argmax(axis=-1)
-    B, V = logits.shape
     order = np.argsort(-logits, axis=-1, kind="stable")  # most likely first
-    scores = np.take_along_axis(logits.astype(np.float64), order, axis=-1) / temperature
-    prob = np.exp(scores - scores[:, :1])
+    scores = np.take_along_axis(logits.astype(np.float64), order, axis=-1)
+    with np.errstate(over="ignore"):  # at low temperatures: to -inf, with probability 0
+        prob = np.exp((scores - scores[:, :1]) / temperature)
     if top_k:
         prob[:, top_k:] = 0
-    prob /= prob.sum(axis=-1, keepdims=True)
-    before = prob.cumsum(axis=-1) - prob
-    prob[before >= top_p] = 0
-    draws = rng.random((B, 1)) * prob.sum(axis=-1, keepdims=True)
-    ranks = (prob.cumsum(axis=-1) <= draws).sum(axis=-1)
-    return order[np.arange(B), np.minimum(ranks, (prob > 0).sum(axis=-1) - 1)]
+    reached = prob.cumsum(axis=-1)
+    if top_p < 1:
+        prob[:, 1:][reached[:, :-1] >= top_p * reached[:, -1:]] = 0
+        reached = prob.cumsum(axis=-1)
+    draws = rng.random((len(logits), 1)) * reached[:, -1:]
+    ranks = (reached <= draws).sum(axis=-1, keepdims=True)
+    last = (prob > 0).sum(axis=-1, keepdims=True) - 1  # rounding must not lead beyond it
+    return np.take_along_axis(order, np.minimum(ranks, last), axis=-1)[:, 0]

@@ -1,6 +1,4 @@
-"""Multi-head attention (Vaswani et al. 2017, section 3.2.2) and the cache that makes generation
-linear.
-"""
+"""Multi-head attention (Vaswani et al. 2017, section 3.2.2) and the cache for generation."""
 
 from __future__ import annotations
 
@@ -13,8 +11,9 @@ from .module import Module
 
 
 class KVCache:
-    """The keys and values of the positions seen so far, (B, H, length, D) each, with room for
-    ``capacity``.
+    """The keys and values of the positions seen so far, so that each is computed once.
+
+    ``keys`` and ``values`` are (B, H, capacity, D), filled up to ``length``.
     """
 
     def __init__(self, capacity: int):
@@ -23,14 +22,23 @@ class KVCache:
         self.keys = self.values = np.empty((0, 0, 0, 0))
 
     def append(self, k: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Add (B, H, T, D) new positions; returns all of them as views, (B, H, length, D)."""
+        """Add (B, H, T, D) new positions; returns all of them as views, (B, H, length, D).
+
+        Raises ValueError, and adds nothing, if they do not fit.
+        """
         B, H, T, D = k.shape
-        if self.length == 0:
-            self.keys = np.empty((B, H, self.capacity, D), k.dtype)
-            self.values = np.empty_like(self.keys)
         end = self.length + T
         if end > self.capacity:
             raise ValueError(f"KVCache: {end} positions do not fit its capacity of {self.capacity}")
+        if self.length == 0:
+            self.keys = np.empty((B, H, self.capacity, D), k.dtype)
+            self.values = np.empty_like(self.keys)
+        expected = (*self.keys.shape[:2], T, self.keys.shape[3])
+        if k.shape != expected or v.shape != expected or k.dtype != self.keys.dtype:
+            raise ValueError(
+                f"KVCache: keys {k.dtype}{k.shape} and values {v.shape} after others that were "
+                f"{self.keys.dtype}{expected}; make a new cache for another batch"
+            )
         self.keys[:, :, self.length : end] = k
         self.values[:, :, self.length : end] = v
         self.length = end
@@ -38,11 +46,11 @@ class KVCache:
 
 
 class MultiHeadAttention(Module):
-    """Each head attends with its own projections of width / heads; ``output`` mixes the heads.
+    """Each head attends with projections of width / heads of its own; ``output`` mixes the heads.
 
-    context_width: the width of what keys and values are made from, in cross-attention; otherwise
-    x's own.
-    scale: of the scores, 1 / sqrt(width / heads) unless given.  window: see ``ops.attend``.
+    bias: of query, key and value.  dropout: on the attention probabilities.  scale: of the scores,
+    1 / sqrt(width / heads) unless given.  window: see ``ops.attend``.  context_width: the width of
+    what keys and values are made from, in cross-attention; x's own unless given.
     """
 
     def __init__(
@@ -59,22 +67,20 @@ class MultiHeadAttention(Module):
         std: float = 0.02,
         output_std: float | None = None,
     ):
-        if width % heads:
+        if heads < 1 or width % heads:
             raise ValueError(
-                f"MultiHeadAttention: width {width} is not a multiple of its {heads} heads"
+                f"MultiHeadAttention: width {width} cannot be divided among {heads} heads"
             )
         source = context_width or width
         self.query = Linear(width, width, rng, bias, std)
         self.key = Linear(source, width, rng, bias, std)
         self.value = Linear(source, width, rng, bias, std)
         self.output = Linear(width, width, rng, std=std if output_std is None else output_std)
-        self.heads, self.dropout, self.scale, self.window, self.rng = (
-            heads,
-            dropout,
-            scale,
-            window,
-            rng,
-        )
+        self.heads = heads
+        self.dropout = dropout
+        self.scale = scale
+        self.window = window
+        self.rng = rng
 
     def forward(
         self,
@@ -84,21 +90,23 @@ class MultiHeadAttention(Module):
         causal: bool = False,
         cache: KVCache | None = None,
     ) -> Tensor:
-        """x: (B, T, C), context: (B, S, C') or None for x itself, mask: four axes as in
-        ``ops.attend`` -> (B, T, C)
+        """x: (B, T, C), context: (B, S, C') or None for x itself -> (B, T, C)
+
+        mask: four axes, as in ``ops.attend``.  cache: of the positions before these, which may not
+        be differentiated: raises RuntimeError where ops are recorded.
         """
         B, T, C = x.shape
         source = x if context is None else context
 
         def split(y):
-            return y.reshape(B, -1, self.heads, C // self.heads).transpose(
-                0, 2, 1, 3
-            )  # B T (H D) -> B H T D
+            heads = y.reshape(B, -1, self.heads, C // self.heads)
+            return heads.transpose(0, 2, 1, 3)  # B T (H D) -> B H T D
 
         q, k, v = split(self.query(x)), split(self.key(source)), split(self.value(source))
         if cache is not None:
+            if k.requires_grad or v.requires_grad:
+                raise RuntimeError("MultiHeadAttention: a cache has no gradient; use no_grad()")
             k, v = cache.append(k.data, v.data)
-        dropout = self.dropout if self.training else 0.0
         y = ops.attend(
             q,
             k,
@@ -107,7 +115,7 @@ class MultiHeadAttention(Module):
             causal=causal,
             window=self.window,
             scale=self.scale,
-            dropout=dropout,
+            dropout=self.dropout if self.training else 0.0,
             rng=self.rng,
         )
         return self.output(y.transpose(0, 2, 1, 3).reshape(B, T, C))  # B H T D -> B T (H D)

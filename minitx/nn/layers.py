@@ -12,8 +12,7 @@ from .module import Module, constant, normal
 class Linear(Module):
     """x @ weight.T + bias.  (..., inputs) -> (..., outputs)
 
-    weight: (outputs, inputs), starts as N(0, std^2); bias: (outputs,), starts at 0, None without
-    ``bias``.
+    weight: (outputs, inputs), starts as N(0, std^2).  bias: (outputs,), starts at 0, or None.
     """
 
     def __init__(
@@ -32,7 +31,9 @@ class Linear(Module):
 
 
 class Embedding(Module):
-    """Rows of a table.  ids (...) -> (..., width);  weight: (count, width), starts as N(0, std^2).
+    """Rows of a table.  ids: (...) -> (..., width)
+
+    weight: (count, width), starts as N(0, std^2).
     """
 
     def __init__(self, count: int, width: int, rng: np.random.Generator, std: float = 0.02):
@@ -43,7 +44,9 @@ class Embedding(Module):
 
 
 class LayerNorm(Module):
-    """Normalise the last axis, then scale and shift (Ba et al. 2016).  (..., width) -> (..., width)
+    """Normalise the last axis, then scale and shift (Ba et al. 2016).
+
+    (..., width) -> (..., width).  weight: (width,), starts at 1; bias: (width,), starts at 0.
     """
 
     def __init__(self, width: int, eps: float = 1e-5):

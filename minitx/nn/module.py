@@ -1,17 +1,17 @@
-"""Modules: plain classes whose tensors are found by walking their attributes, in the order in which
-they were set.
-"""
+"""Modules: plain classes whose tensors are found by walking their attributes, in the order set."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from ..tensor import Tensor
+from ..tensor import Tensor, no_grad
+
+M = TypeVar("M", bound="Module")
 
 
 class _Building(threading.local):
@@ -23,9 +23,7 @@ _building = _Building()
 
 @contextlib.contextmanager
 def shapes_only() -> Iterator[None]:
-    """Models built within the block have shapes and names but no memory: for counting, whatever
-    their size.
-    """
+    """Models built within the block have shapes and names but no memory: to count any size."""
     saved, _building.shapes_only = _building.shapes_only, True
     try:
         yield
@@ -48,8 +46,8 @@ def normal(rng: np.random.Generator, std: float, *shape: int) -> Tensor:
 
 
 class Module:
-    """Base of layers and models.  Assign tensors, modules, or lists and dicts of them to
-    attributes; define ``forward``.
+    """Base of layers and models: assign tensors, modules, or lists and dicts of them to attributes,
+    and define ``forward``.
 
     A tensor that requires a gradient is a trainable parameter; one that does not is frozen, or a
     buffer, and belongs to the state all the same.  A tensor reachable under several names is one
@@ -73,6 +71,11 @@ class Module:
         """(dotted name, tensor) for what is trained."""
         return ((name, x) for name, x in self.named_tensors() if x.requires_grad)
 
+    def named_generators(self) -> Iterator[tuple[str, np.random.Generator]]:
+        """(dotted name, generator) for what draws random numbers, each once."""
+        generator = np.random.Generator
+        return ((name, x) for name, x in _walk("", self, set()) if isinstance(x, generator))
+
     def parameters(self) -> list[Tensor]:
         return [x for _, x in self.named_parameters()]
 
@@ -80,15 +83,27 @@ class Module:
         """How many numbers the state holds, tied ones once; or only the trainable ones."""
         return sum(x.size for _, x in self.named_tensors() if x.requires_grad or not trainable)
 
-    def train(self, mode: bool = True) -> Module:
+    def train(self: M, mode: bool = True) -> M:
         """Switch dropout and its like on.  Returns itself."""
         for module in self.modules():
             module.training = mode
         return self
 
-    def eval(self) -> Module:
+    def eval(self: M) -> M:
         """Switch dropout and its like off.  Returns itself."""
         return self.train(False)
+
+    @contextlib.contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Within the block dropout and its like are off, and no op is recorded."""
+        modes = [(module, module.training) for module in self.modules()]
+        self.eval()
+        try:
+            with no_grad():
+                yield
+        finally:
+            for module, mode in modes:
+                module.training = mode
 
     def zero_grad(self) -> None:
         """Forget all gradients; those that an optimizer has packed are zeroed where they are."""
@@ -98,11 +113,14 @@ class Module:
             else:
                 x.grad = None
 
-    def astype(self, dtype: Any) -> Module:
-        """Convert the state, in place, before an optimizer packs it.  Returns itself."""
+    def astype(self: M, dtype: Any) -> M:
+        """Convert the state's floats, in place, before an optimizer packs it.  Returns itself."""
+        dtype = np.dtype(dtype)
+        if dtype.kind != "f":
+            raise TypeError(f"{type(self).__name__}.astype: {dtype}; expected float32 or float64")
         for _, x in self.named_tensors():
             if x.dtype.kind == "f":
-                x.data, x.grad = x.data.astype(dtype), None
+                x.data, x.grad = _converted(x.data, dtype), None
         return self
 
     def state_dict(self) -> dict[str, np.ndarray]:
@@ -112,42 +130,55 @@ class Module:
     def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
         """Copy values in by name, converting between float dtypes.
 
-        Strict and all or nothing: raises one ValueError with every missing, unexpected and
-        misshapen name.
+        Strict, and all or nothing: raises one ValueError that lists every name that is missing,
+        unexpected or does not fit.
         """
         own = dict(self.named_tensors())
-        problems = [f"missing {name} {own[name].shape}" for name in own.keys() - state.keys()]
-        problems += [
-            f"unexpected {name} {np.shape(state[name])}" for name in state.keys() - own.keys()
-        ]
-        for name in own.keys() & state.keys():
-            expected, given = own[name], np.asarray(state[name])
-            if given.shape != expected.shape:
-                problems.append(f"{name} has shape {given.shape}, expected {expected.shape}")
-            elif given.dtype.kind != expected.dtype.kind:
-                problems.append(f"{name} has dtype {given.dtype}, expected {expected.dtype}")
-        if problems:
-            lines = "\n  ".join(sorted(problems))
-            raise ValueError(
-                f"{type(self).__name__}: the state does not fit, and nothing was loaded:\n  {lines}"
-            )
+        arrays = check_state(type(self).__name__, own, state)
         for name, x in own.items():
             if x.data.flags.writeable:
-                x.data[...] = state[name]
+                x.data[...] = arrays[name]
             else:  # built by shapes_only
-                x.data = np.array(state[name], x.dtype)
+                x.data = np.array(arrays[name], x.dtype)
             x.version += 1
 
     def __repr__(self) -> str:
-        lines = [
-            f"  {name:<48} {str(x.shape):<18} {x.size:>14,}" for name, x in self.named_tensors()
-        ]
-        return "\n".join([type(self).__name__, *lines, f"  {'total':<67} {self.count():>14,}"])
+        rows = [f"  {n:<48} {x.shape!s:<18} {x.size:>14,}" for n, x in self.named_tensors()]
+        return "\n".join([type(self).__name__, *rows, f"  {'total':<67} {self.count():>14,}"])
+
+
+def check_state(
+    owner: str, own: Mapping[str, Any], state: Mapping[str, Any], same_dtypes: bool = False
+) -> dict[str, np.ndarray]:
+    """The arrays of ``state``, sure to fit what ``owner`` has: its names, shapes, kinds of number.
+
+    Raises one ValueError with every name that is missing, unexpected or does not fit.
+    """
+    given = {name: np.asarray(x) for name, x in state.items()}
+    problems = [f"missing {name} {own[name].shape}" for name in own.keys() - given.keys()]
+    problems += [f"unexpected {name} {given[name].shape}" for name in given.keys() - own.keys()]
+    for name in own.keys() & given.keys():
+        a, b = given[name], own[name]
+        if a.shape != b.shape:
+            problems.append(f"{name} has shape {a.shape}, expected {b.shape}")
+        elif a.dtype != b.dtype and (same_dtypes or a.dtype.kind != b.dtype.kind):
+            problems.append(f"{name} has dtype {a.dtype}, expected {b.dtype}")
+    if problems:
+        lines = "\n  ".join(sorted(problems))
+        raise ValueError(f"{owner}: the state does not fit, and nothing was loaded:\n  {lines}")
+    return given
+
+
+def _converted(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """A copy in another dtype; of an array without memory of its own, another such array."""
+    if array.flags.writeable or any(array.strides) or not array.size:
+        return array.astype(dtype)
+    return np.broadcast_to(array.flat[0].astype(dtype), array.shape)
 
 
 def _walk(name: str, x: Any, seen: set[int]) -> Iterator[tuple[str, Any]]:
-    """Every module and tensor at or below ``x``, once, with its dotted name."""
-    if isinstance(x, Module | Tensor):
+    """Every module, tensor and generator at or below ``x``, once, with its dotted name."""
+    if isinstance(x, Module | Tensor | np.random.Generator):
         if id(x) in seen:
             return
         seen.add(id(x))

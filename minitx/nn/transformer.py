@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -45,11 +46,11 @@ class MLP(Module):
 
 
 class Block(Module):
-    """Attention, then cross-attention if asked for, then an MLP; each with its residual,
-    normalisation and dropout.
+    """Attention, cross-attention if asked for, MLP; each with residual, normalisation and dropout.
 
-    norm_first: x + f(norm(x)) (pre-norm, GPT-2, ViT); otherwise norm(x + f(x)) (post-norm, the
-    Transformer, BERT, GPT-1).
+    norm_first: x + f(norm(x)) (pre-norm: GPT-2, ViT); otherwise norm(x + f(x)) (post-norm: the
+    Transformer, BERT, GPT-1).  hidden: width of the MLP, four times ``width`` unless given.  bias:
+    of query, key and value.  scale, window: of the attention's scores; see ``ops.attend``.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class Block(Module):
         std: float = 0.02,
         output_std: float | None = None,
     ):
-        common = {
+        common: dict[str, Any] = {
             "bias": bias,
             "dropout": dropout,
             "scale": scale,
@@ -78,10 +79,10 @@ class Block(Module):
             "output_std": output_std,
         }
         self.norm1 = LayerNorm(width, eps)
-        self.attention = MultiHeadAttention(width, heads, rng, window=window, **common)  # type: ignore[arg-type]
+        self.attention = MultiHeadAttention(width, heads, rng, window=window, **common)
         if cross_attention:
             self.cross_norm = LayerNorm(width, eps)
-            self.cross_attention = MultiHeadAttention(width, heads, rng, **common)  # type: ignore[arg-type]
+            self.cross_attention = MultiHeadAttention(width, heads, rng, **common)
         self.norm2 = LayerNorm(width, eps)
         self.mlp = MLP(width, hidden or 4 * width, rng, activation, std, output_std)
         self.dropout = Dropout(dropout, rng)
@@ -97,13 +98,18 @@ class Block(Module):
         cache: KVCache | None = None,
     ) -> Tensor:
         """x: (B, T, C), context: (B, S, C), masks: four axes as in ``ops.attend`` -> (B, T, C)"""
-        x = self._residual(
-            x, self.norm1, lambda y: self.attention(y, mask=mask, causal=causal, cache=cache)
-        )
+        if context is not None and not hasattr(self, "cross_attention"):
+            raise ValueError("Block: given a context, but built without cross_attention=True")
+
+        def attend(y):
+            return self.attention(y, mask=mask, causal=causal, cache=cache)
+
+        def attend_across(y):
+            return self.cross_attention(y, context, context_mask)
+
+        x = self._residual(x, self.norm1, attend)
         if context is not None:
-            x = self._residual(
-                x, self.cross_norm, lambda y: self.cross_attention(y, context, context_mask)
-            )
+            x = self._residual(x, self.cross_norm, attend_across)
         return self._residual(x, self.norm2, self.mlp)
 
     def _residual(self, x: Tensor, norm: LayerNorm, f: Callable[[Tensor], Tensor]) -> Tensor:

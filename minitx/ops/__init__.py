@@ -1,9 +1,23 @@
-"""Differentiable functions of tensors, and the table that makes some of them Tensor's operators and methods."""
+"""Differentiable functions of tensors, and the table that makes some of them Tensor's methods."""
 
 from ..tensor import Tensor
 from .activation import gelu, relu, sigmoid, silu, tanh
 from .arithmetic import (
-    absolute, add, astype, cos, divide, exp, log, maximum, minimum, multiply, negative, power, sin, sqrt, subtract,
+    absolute,
+    add,
+    astype,
+    cos,
+    divide,
+    exp,
+    log,
+    maximum,
+    minimum,
+    multiply,
+    negative,
+    power,
+    sin,
+    sqrt,
+    subtract,
 )
 from .attention import attend
 from .dropout import dropout
@@ -12,22 +26,40 @@ from .linalg import einsum, linear, matmul
 from .loss import cross_entropy
 from .norm import layer_norm
 from .reduce import max, mean, sum, var
-from .shape import broadcast_to, concatenate, getitem, pad, reshape, stack, swapaxes, transpose, where
+from .shape import (
+    broadcast_to,
+    concatenate,
+    getitem,
+    pad,
+    reshape,
+    stack,
+    swapaxes,
+    transpose,
+    where,
+)
 from .softmax import log_softmax, softmax
 
+# fmt: off
 __all__ = [
-    "absolute", "add", "astype", "attend", "broadcast_to", "concatenate", "cos", "cross_entropy", "divide", "dropout",
-    "einsum", "embedding", "exp", "gelu", "getitem", "layer_norm", "linear", "log", "log_softmax", "matmul", "max",
-    "maximum", "mean", "minimum", "multiply", "negative", "pad", "power", "relu", "reshape", "sigmoid", "silu", "sin",
-    "softmax", "sqrt", "stack", "subtract", "sum", "swapaxes", "tanh", "transpose", "var", "where",
+    "absolute", "add", "astype", "attend", "broadcast_to", "concatenate", "cos", "cross_entropy",
+    "divide", "dropout", "einsum", "embedding", "exp", "gelu", "getitem", "layer_norm", "linear",
+    "log", "log_softmax", "matmul", "max", "maximum", "mean", "minimum", "multiply", "negative",
+    "pad", "power", "relu", "reshape", "sigmoid", "silu", "sin", "softmax", "sqrt", "stack",
+    "subtract", "sum", "swapaxes", "tanh", "transpose", "var", "where",
 ]
+# fmt: on
 
 
 def _compare(name):
     """NumPy's comparison of values: a plain array of booleans."""
-    return lambda self, other: getattr(self.data, name)(other.data if isinstance(other, Tensor) else other)
+
+    def compare(self, other):
+        return getattr(self.data, name)(other.data if isinstance(other, Tensor) else other)
+
+    return compare
 
 
+# fmt: off
 METHODS = {
     "__add__": add, "__radd__": lambda self, other: add(other, self),
     "__sub__": subtract, "__rsub__": lambda self, other: subtract(other, self),
@@ -37,10 +69,13 @@ METHODS = {
     "__matmul__": matmul, "__rmatmul__": lambda self, other: matmul(other, self),
     "__neg__": negative, "__abs__": absolute, "__getitem__": getitem,
     "sum": sum, "mean": mean, "var": var, "max": max,
-    "reshape": reshape, "transpose": transpose, "swapaxes": swapaxes, "T": property(transpose), "astype": astype,
-    **{name: _compare(name) for name in ("__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__")},
+    "reshape": reshape, "transpose": transpose, "swapaxes": swapaxes,
+    "T": property(transpose), "astype": astype,
+    "__eq__": _compare("__eq__"), "__ne__": _compare("__ne__"), "__lt__": _compare("__lt__"),
+    "__le__": _compare("__le__"), "__gt__": _compare("__gt__"), "__ge__": _compare("__ge__"),
     "__hash__": object.__hash__,
 }
+# fmt: on
 
 for _name, _method in METHODS.items():
     setattr(Tensor, _name, _method)

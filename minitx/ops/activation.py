@@ -41,7 +41,10 @@ def silu(x):
 
 @op
 def gelu(x, approximate="none"):
-    """x * Phi(x) (Hendrycks and Gimpel 2016).  approximate: "none", Phi through erf, or "tanh", as GPT has it."""
+    """x * Phi(x) (Hendrycks and Gimpel 2016).
+
+    approximate: "none", Phi through erf, or "tanh", as GPT has it.  Raises ValueError on any other.
+    """
     check_floating("gelu", x)
     if approximate not in ("none", "tanh"):
         raise ValueError(f"gelu: approximate is {approximate!r}; expected 'none' or 'tanh'")

@@ -94,7 +94,10 @@ def maximum(a, b):
 
     def vjp(dy):
         equal = np.equal(a, b)
-        return (lambda: _halves(np.greater(a, b), equal, dy)), (lambda: _halves(np.less(a, b), equal, dy))
+        return (
+            lambda: _halves(np.greater(a, b), equal, dy),
+            lambda: _halves(np.less(a, b), equal, dy),
+        )
 
     return np.maximum(a, b), vjp
 
@@ -105,7 +108,10 @@ def minimum(a, b):
 
     def vjp(dy):
         equal = np.equal(a, b)
-        return (lambda: _halves(np.less(a, b), equal, dy)), (lambda: _halves(np.greater(a, b), equal, dy))
+        return (
+            lambda: _halves(np.less(a, b), equal, dy),
+            lambda: _halves(np.greater(a, b), equal, dy),
+        )
 
     return np.minimum(a, b), vjp
 

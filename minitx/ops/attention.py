@@ -12,14 +12,17 @@ from .checks import check_floating, check_probability, draw_key
 
 
 @op
-def attend(q, k, v, mask=None, bias=None, *, causal=False, window=0, scale=None, dropout=0.0, rng=None):
-    """softmax(scale * q k^T + bias) v (Vaswani et al. 2017, section 3.2.1), without a T x S array.
+def attend(
+    q, k, v, mask=None, bias=None, *, causal=False, window=0, scale=None, dropout=0.0, rng=None
+):
+    """softmax(scale * q k^T + bias) v, without a T x S array (Vaswani et al. 2017, section 3.2.1).
 
     q: (B, H, T, D), k and v: (B, H, S, D) -> (B, H, T, D).
-    mask: boolean, four axes that broadcast to (B, H, T, S), True where attention is allowed; a query that may see
-    nothing gives zeros.  bias: added to the scores, likewise four axes.  causal: query i sees keys up to i + S - T.
-    window: and only the last ``window`` of these (Child et al. 2019's local attention); 0 for all.
-    scale: 1 / sqrt(D) unless given.  dropout: on the probabilities, drawn from the Generator ``rng``.
+    mask: boolean, four axes that broadcast to (B, H, T, S), True where attention is allowed; a
+    query that may see nothing gives zeros.  bias: added to the scores, likewise four axes.
+    causal: query i sees keys up to i + S - T.  window: and only the last ``window`` of these (Child
+    et al. 2019's local attention); 0 for all.  scale: 1 / sqrt(D) unless given.
+    dropout: on the probabilities, drawn from the Generator ``rng``.
     """
     _check(q, k, v, mask, bias)
     check_floating("attend", q, k, v, bias)
@@ -29,7 +32,9 @@ def attend(q, k, v, mask=None, bias=None, *, causal=False, window=0, scale=None,
     D, S = q.shape[3], k.shape[2]
     key = draw_key("attend", rng) if dropout else np.uint64(0)
     scale = 1 / math.sqrt(D) if scale is None else float(scale)
-    mask, bias = (None if x is None else np.broadcast_to(x, (*x.shape[:3], S)) for x in (mask, bias))
+    mask, bias = (
+        None if x is None else np.broadcast_to(x, (*x.shape[:3], S)) for x in (mask, bias)
+    )
     settings = (mask, bias, bool(causal), int(window), scale, float(dropout), key)
     y, lse = kernels.attend(q, k, v, *settings)
 
@@ -41,16 +46,22 @@ def attend(q, k, v, mask=None, bias=None, *, causal=False, window=0, scale=None,
 
 
 def _check(q, k, v, mask, bias):
-    if not (q.ndim == k.ndim == v.ndim == 4 and k.shape == v.shape and q.shape[:2] == k.shape[:2]) or (
-        q.shape[3] != k.shape[3]
-    ):
-        raise ValueError(f"attend: q {q.shape}, k {k.shape}, v {v.shape}; expected (B, H, T, D), (B, H, S, D) twice")
+    fits = q.ndim == k.ndim == v.ndim == 4 and k.shape == v.shape and q.shape[:2] == k.shape[:2]
+    if not fits or not q.shape[3] == k.shape[3] > 0:
+        raise ValueError(
+            f"attend: q {q.shape}, k {k.shape}, v {v.shape}; "
+            f"expected (B, H, T, D), (B, H, S, D) twice, D > 0"
+        )
     full = (*q.shape[:3], k.shape[2])
     for name, x in (("mask", mask), ("bias", bias)):
-        if x is not None and (x.ndim != 4 or any(n not in (1, m) for n, m in zip(x.shape, full, strict=True))):
+        if x is not None and (
+            x.ndim != 4 or any(n not in (1, m) for n, m in zip(x.shape, full, strict=True))
+        ):
             raise ValueError(
                 f"attend: {name} {x.shape} does not broadcast to (B, H, T, S) = {full}; "
                 f"it needs four axes (a mask of keys (B, S) is mask[:, None, None, :])"
             )
     if mask is not None and mask.dtype != bool:
-        raise TypeError(f"attend: mask has dtype {mask.dtype}; expected bool, True where attention is allowed")
+        raise TypeError(
+            f"attend: mask has dtype {mask.dtype}; expected bool, True where attention is allowed"
+        )

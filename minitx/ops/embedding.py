@@ -10,8 +10,9 @@ from ..tensor import op
 
 @op
 def embedding(table, ids, padding_idx=None):
-    """table[ids].  table: (V, C), ids: (...) integers -> (..., C); the row ``padding_idx`` gets no gradient.
+    """table[ids].  table: (V, C), ids: (...) integers -> (..., C)
 
+    The row ``padding_idx`` gets no gradient.
     Raises ValueError on a table without two axes, TypeError on ids that are not integers,
     IndexError on an id outside [0, V).
     """
@@ -28,7 +29,8 @@ def embedding(table, ids, padding_idx=None):
         raise IndexError(f"embedding: padding_idx {padding_idx} is outside the table's {V} rows")
 
     def vjp(dy):
-        dtable = kernels.embedding_vjp(dy.reshape(-1, C), ids.reshape(-1).astype(np.int64), V)
+        rows = ids.reshape(-1).astype(np.int64)
+        dtable = kernels.embedding_vjp(dy.reshape(rows.size, C), rows, V)
         if padding_idx is not None:
             dtable[padding_idx] = 0
         return (dtable,)

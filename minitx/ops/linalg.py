@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
+
 from .. import kernels
 from ..tensor import op
 
@@ -12,9 +16,14 @@ def _mT(x):
 
 @op
 def matmul(a, b):
-    """a @ b: (..., M, K) @ (..., K, N) -> (..., M, N); a vector stands for a single row, or a single column."""
+    """a @ b: (..., M, K) @ (..., K, N) -> (..., M, N)
+
+    A vector stands for a single row, or a single column.  Raises ValueError on other shapes.
+    """
     if a.ndim == 0 or b.ndim == 0 or a.shape[-1] != b.shape[-2 if b.ndim > 1 else 0]:
-        raise ValueError(f"matmul: shapes {a.shape} @ {b.shape} do not fit; expected (..., M, K) @ (..., K, N)")
+        raise ValueError(
+            f"matmul: shapes {a.shape} @ {b.shape} do not fit; expected (..., M, K) @ (..., K, N)"
+        )
     rows = a[None, :] if a.ndim == 1 else a
     columns = b[:, None] if b.ndim == 1 else b
     full = kernels.matmul(rows, columns)
@@ -38,7 +47,10 @@ def matmul(a, b):
 
 @op
 def einsum(subscripts, a, b):
-    """Einstein summation of two operands, such as "bqhd,bkhd->bhqk"; letters within one operand are distinct."""
+    """Einstein summation of two operands, such as "bqhd,bkhd->bhqk".
+
+    Letters within one operand are distinct.  Raises ValueError on other subscripts or shapes.
+    """
     inputs, arrow, out = subscripts.replace(" ", "").partition("->")
     a_axes, comma, b_axes = inputs.partition(",")
     size = dict(zip(a_axes, a.shape, strict=False)) | dict(zip(b_axes, b.shape, strict=False))
@@ -46,41 +58,52 @@ def einsum(subscripts, a, b):
     if not arrow or not comma or not (a_axes + b_axes + out).isalpha():
         raise ValueError(f"einsum: {subscripts!r}; expected letters in the form 'ij,jk->ik'")
     if any(len(set(axes)) != len(axes) for axes in (a_axes, b_axes, out)) or set(out) - set(size):
-        raise ValueError(f"einsum: {subscripts!r} repeats a letter within one term, or its result has an unknown one")
+        raise ValueError(
+            f"einsum: {subscripts!r} repeats a letter within one term, "
+            f"or its result has an unknown one"
+        )
     if any(len(axes) != x.ndim or tuple(size[c] for c in axes) != x.shape for axes, x in named):
         raise ValueError(f"einsum: {subscripts!r} does not fit the shapes {a.shape} and {b.shape}")
 
     def vjp(dy):
-        return None, (lambda: _einsum_vjp(dy, out, b, b_axes, a, a_axes)), (
-            lambda: _einsum_vjp(dy, out, a, a_axes, b, b_axes)
+        return (
+            None,
+            lambda: _einsum_vjp(dy, out, b, b_axes, a, a_axes),
+            lambda: _einsum_vjp(dy, out, a, a_axes, b, b_axes),
         )
 
     return kernels.einsum(a_axes, b_axes, out, a, b), vjp
 
 
 def _einsum_vjp(dy, out, other, other_axes, x, axes):
-    """The gradient of ``x``: the same sum with dy in x's place, spread over letters that x alone has and that were summed."""
+    """The gradient of ``x``: the same sum with dy in x's place, spread over letters of x alone."""
     reachable = "".join(c for c in axes if c in out + other_axes)
     gradient = kernels.einsum(out, other_axes, reachable, dy, other)
-    spread = gradient.reshape([n if c in reachable else 1 for c, n in zip(axes, x.shape, strict=True)])
-    return spread + x.dtype.type(0) * x if spread.shape != x.shape else spread
+    kept = [n if c in reachable else 1 for c, n in zip(axes, x.shape, strict=True)]
+    return np.broadcast_to(gradient.reshape(kept), x.shape)
 
 
 @op
 def linear(x, weight, bias=None):
-    """x @ weight.T + bias.  x: (..., I), weight: (O, I), bias: (O,) or None -> (..., O)"""
+    """x @ weight.T + bias.  x: (..., I), weight: (O, I), bias: (O,) or None -> (..., O)
+
+    Raises ValueError on shapes that do not fit.
+    """
     if weight.ndim != 2 or x.ndim == 0 or x.shape[-1] != weight.shape[1]:
-        raise ValueError(f"linear: x {x.shape} does not fit weight {weight.shape}; expected (..., I) and (O, I)")
+        raise ValueError(
+            f"linear: x {x.shape} does not fit weight {weight.shape}; expected (..., I) and (O, I)"
+        )
     O, I = weight.shape  # noqa: E741
     if bias is not None and bias.shape != (O,):
-        raise ValueError(f"linear: bias {bias.shape} does not fit weight {weight.shape}; expected ({O},)")
-    rows = x.reshape(-1, I)
+        raise ValueError(f"linear: bias {bias.shape} does not fit weight {weight.shape}")
+    count = math.prod(x.shape[:-1])
+    rows = x.reshape(count, I)
     y = kernels.matmul(rows, weight.T)
     if bias is not None:
         y += bias
 
     def vjp(dy):
-        dy = dy.reshape(-1, O)
+        dy = dy.reshape(count, O)
         return (
             lambda: kernels.matmul(dy, weight).reshape(x.shape),
             lambda: kernels.matmul(dy.T, rows),

@@ -11,9 +11,8 @@ from .checks import check_floating
 def layer_norm(x, weight, bias, eps=1e-5):
     """Normalise the last axis (Ba et al. 2016).  x: (..., C), weight and bias: (C,) -> (..., C)"""
     if not x.shape[-1:] == weight.shape == bias.shape:
-        raise ValueError(
-            f"layer_norm: x {x.shape}, weight {weight.shape}, bias {bias.shape}; expected (..., C), (C,), (C,)"
-        )
+        shapes = f"x {x.shape}, weight {weight.shape}, bias {bias.shape}"
+        raise ValueError(f"layer_norm: {shapes}; expected (..., C), (C,), (C,)")
     check_floating("layer_norm", x, weight, bias)
     y, mean, rstd = kernels.layer_norm(x, weight, bias, eps)
 

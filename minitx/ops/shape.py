@@ -1,4 +1,4 @@
-"""Ops that move elements and compute nothing: reshape, transpose, indexing, joining, padding, choosing."""
+"""Ops that move elements and compute nothing: reshape, transpose, index, join, pad, choose."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def reshape(x, *shape):
 
 @op
 def transpose(x, *axes):
-    """transpose(x) reverses the axes; transpose(x, 0, 2, 1) or transpose(x, (0, 2, 1)) orders them."""
+    """transpose(x) reverses the axes; transpose(x, 0, 2, 1) or transpose(x, (0, 2, 1)) orders."""
     if len(axes) == 1 and not isinstance(axes[0], int | np.integer):
         axes = axes[0]
     axes = tuple(axes) if axes else tuple(reversed(range(x.ndim)))
@@ -43,7 +43,10 @@ def _is_basic(index):
 
 @op
 def getitem(x, index):
-    """x[index]: slices, numbers, None, Ellipsis, integer and boolean arrays.  A place taken twice gets both gradients."""
+    """x[index]: slices, numbers, None, Ellipsis, integer and boolean arrays, as in NumPy.
+
+    A place taken twice gets both gradients.
+    """
 
     def vjp(dy):
         dx = np.zeros_like(x)
@@ -84,7 +87,10 @@ def stack(xs, axis=0) -> Tensor:
 
 @op
 def pad(x, width, value=0.0):
-    """Surround with a constant.  width: a (before, after) pair per axis, or what else ``numpy.pad`` takes."""
+    """Surround with a constant.
+
+    width: a (before, after) pair per axis, or what else ``numpy.pad`` takes.
+    """
     y = np.pad(x, width, constant_values=value)
     before = np.broadcast_to(width, (x.ndim, 2))[:, 0]
     inside = tuple(slice(b, b + n) for b, n in zip(before, x.shape, strict=True))
@@ -95,10 +101,15 @@ def pad(x, width, value=0.0):
 def where(condition, a, b):
     """a where the boolean ``condition`` holds, else b."""
     if np.asarray(condition).dtype != bool:
-        raise TypeError(f"where: the condition has dtype {np.asarray(condition).dtype}; expected bool")
+        dtype = np.asarray(condition).dtype
+        raise TypeError(f"where: the condition has dtype {dtype}; expected bool")
 
     def vjp(dy):
         zero = dy.dtype.type(0)
-        return None, (lambda: np.where(condition, dy, zero)), (lambda: np.where(condition, zero, dy))
+        return (
+            None,
+            lambda: np.where(condition, dy, zero),
+            lambda: np.where(condition, zero, dy),
+        )
 
     return np.where(condition, a, b), vjp

@@ -1,4 +1,5 @@
 """Tokenizers: text to integer ids and back.  `Tokenizer` says what all of them can do."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping

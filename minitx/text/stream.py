@@ -1,4 +1,5 @@
 """Showing text while it is generated, id by id, without ever showing half a character."""
+
 from __future__ import annotations
 
 import codecs

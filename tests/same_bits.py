@@ -1,0 +1,98 @@
+"""A program: runs every kernel at 1, 2 and 4 threads and prints the names of those whose bits differ.
+
+Started by test_kernels.py with ``NUMBA_NUM_THREADS=4``, which holds for a whole process.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from minitx import kernels as K
+from minitx import set_threads
+from minitx.jit import KERNELS
+
+MATRICES = [  # (M, K) @ (K, N), some with leading axes that broadcast
+    ((1, 1100), (1100, 1000)),
+    ((1030, 33), (33, 40)),
+    ((300, 257), (257, 190)),
+    ((129, 100), (100, 300)),
+    ((3, 130, 70), (70, 200)),
+    ((3, 1, 130, 70), (2, 70, 90)),
+]
+
+
+def matrix_pairs(normal):
+    for a, b in MATRICES:
+        yield normal(*a), normal(*b)
+        yield normal(*a).swapaxes(-1, -2).copy().swapaxes(-1, -2), normal(*b)
+        yield normal(*a), normal(*b[:-2], *b[:-3:-1]).swapaxes(-1, -2)
+
+
+def attention(normal, rng):
+    q, k, v = normal(2, 3, 150, 13), normal(2, 3, 170, 13), normal(2, 3, 170, 13)
+    mask, bias = rng.random((2, 1, 1, 170)) < 0.7, normal(1, 3, 150, 170)
+    for causal, window, p in (False, 0, 0.0), (True, 0, 0.1), (True, 40, 0.0):
+        options = mask, bias, causal, window, 0.3, p, np.uint64(7)
+        y, lse = K.attend.ref(q, k, v, *options)
+        yield (q, k, v, *options), (normal(2, 3, 150, 13), q, k, v, y, lse, *options)
+
+
+def cases(name, dtype):
+    """Arguments, several blocks of work each."""
+    rng = np.random.default_rng(0)
+
+    def normal(*shape):
+        return rng.normal(size=shape).astype(dtype)
+
+    dy, x, weight = normal(1000, 67), normal(1000, 67), normal(67)
+    targets = np.where(rng.random(1000) < 0.1, -100, rng.integers(0, 67, size=1000))
+    loss = x, targets, -100, 0.1
+    param, grad, m, v = normal(4, 50_000) ** 2
+    return {
+        "adamw": lambda: [(param, grad, m, v, 1.0, 1e-3, 0.9, 0.999, 1e-8, 0.1, 3)],
+        "attend": lambda: [forward for forward, _ in attention(normal, rng)],
+        "attend_vjp": lambda: [backward for _, backward in attention(normal, rng)],
+        "column_sums": lambda: [(x,)],
+        "cross_entropy": lambda: [loss],
+        "cross_entropy_vjp": lambda: [
+            (dy[:, 0], *loss[:2], K.cross_entropy.ref(*loss)[1], -100, 0.1)
+        ],
+        "dropout": lambda: [(x, 0.3, np.uint64(5))],
+        "embedding_vjp": lambda: [(dy, np.abs(targets), 101)],
+        "gelu": lambda: [(x,)],
+        "gelu_tanh": lambda: [(x,)],
+        "gelu_tanh_vjp": lambda: [(dy, x)],
+        "gelu_vjp": lambda: [(dy, x)],
+        "layer_norm": lambda: [(x, weight, weight, 1e-5)],
+        "layer_norm_vjp": lambda: [(dy, x, weight, *K.layer_norm.ref(x, weight, weight, 1e-5)[1:])],
+        "matmul": lambda: matrix_pairs(normal),
+        "softmax": lambda: [(x,)],
+        "softmax_vjp": lambda: [(dy, K.softmax.ref(x))],
+        "sum_of_squares": lambda: [(grad,)],
+    }[name]()
+
+
+def result(kernel, args, threads):
+    """Every byte that the kernel makes, and every one that it may have changed."""
+    set_threads(threads)
+    args = [x.copy(order="K") if isinstance(x, np.ndarray) else x for x in args]
+    out = kernel.jit(*args)
+    assert numba.get_num_threads() == threads
+    outputs = out if isinstance(out, tuple) else (out,)
+    return [np.asarray(x).tobytes() for x in (*outputs, *args) if x is not None]
+
+
+def main():
+    differing = []
+    for name, kernel in KERNELS.items():
+        for dtype in np.float32, np.float64:
+            for args in cases(name, dtype):
+                one, two, four = (result(kernel, args, threads) for threads in (1, 2, 4))
+                if not one == two == four:
+                    differing.append((name, dtype.__name__, [np.shape(x) for x in args]))
+    print(differing)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""The order of the house: a module imports only what stands above it in the table below."""
+
+from __future__ import annotations
+
+import ast
+import pathlib
+import sys
+
+import pytest
+
+import minitx
+
+ROOT = pathlib.Path(minitx.__file__).parent
+
+# Level, folder, files.  A folder's __init__ comes after its files, minitx/__init__ after all.
+HOUSE = """
+    0  .                threads jitcache jit
+    1  kernels          scalar activation embedding linalg norm optimizer softmax dropout attention
+    1  .                operators
+    2  .                tensor
+    3  ops              checks activation arithmetic dropout embedding linalg loss norm reduce shape
+    3  ops              softmax attention
+    3  .                gradcheck
+    4  nn               module layers attention transformer
+    4  .                optim
+    4  checkpoint       errors atomic names npz safetensors
+    4  text             base stream merges pretokenize characters bpe
+    4  data             text labelled
+    5  models           sampling gpt gpt_finetune
+    5  models.official  gpt
+    5  train            log nonfinite terminal trainer
+"""
+INSTALLED = {"numpy", "numba"}  # all that minitx needs to be imported
+
+
+def listed():
+    """Module names in the order of the table, relative to minitx; that itself is ""."""
+    rows = [row.split() for row in HOUSE.strip().splitlines()]
+    levels = [int(level) for level, *_ in rows]
+    assert levels == sorted(levels)
+    order: list[str] = []
+    for i, (_, folder, *files) in enumerate(rows):
+        order += [file if folder == "." else f"{folder}.{file}" for file in files]
+        if folder != "." and folder not in {row[1] for row in rows[i + 1 :]}:
+            order.append(folder)
+    return [*order, ""]
+
+
+def module_of(path):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+FILES = {module_of(path): path for path in sorted(ROOT.rglob("*.py"))}
+
+
+def imports(tree):
+    """(node, inside a function) of each import that is executed."""
+    stack = [(tree, False)]
+    while stack:
+        node, inside = stack.pop()
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield node, inside
+        inside = inside or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        stack += [(child, inside) for child in ast.iter_child_nodes(node)]
+
+
+def names(node, module, is_package):
+    """Absolute names that one import statement asks for: "numpy", "minitx.ops.linalg"."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    base = node.module.split(".") if node.module else []
+    if node.level:
+        here = ["minitx", *module.split(".")] if module else ["minitx"]
+        up = node.level - is_package
+        base = here[: len(here) - up] + base
+    full = ".".join(base)
+    return [f"{full}.{a.name}" if f"{full}.{a.name}"[7:] in ORDER else full for a in node.names]
+
+
+ORDER = listed()
+
+
+def faults(module, text, is_package=False):
+    """What ``module`` may not import and does."""
+    for node, inside in imports(ast.parse(text)):
+        for name in names(node, module, is_package):
+            top, _, rest = name.partition(".")
+            if top != "minitx":
+                if not inside and top not in sys.stdlib_module_names | INSTALLED:
+                    yield f"{module}: {name}, at module level"
+            elif rest not in ORDER:
+                yield f"{module}: {name} is not in the table"
+            elif ORDER.index(rest) >= ORDER.index(module):
+                yield f"{module}: {name} stands below it"
+
+
+def test_the_table_lists_every_file():
+    assert len(set(ORDER)) == len(ORDER)
+    missing, gone = set(FILES) - set(ORDER), set(ORDER) - set(FILES)
+    assert not missing, f"give these a place in the table above: {sorted(missing)}"
+    assert not gone, f"these are in the table above, and nowhere else: {sorted(gone)}"
+
+
+@pytest.mark.parametrize("module", FILES, ids=lambda name: name or "minitx")
+def test_imports_point_upwards(module):
+    path = FILES[module]
+    assert list(faults(module, path.read_text(), path.name == "__init__.py")) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "text", "found"),
+    [
+        ("tensor", "from .ops import add", "ops stands below it"),
+        ("tensor", "from . import ops", "ops stands below it"),
+        ("tensor", "def f():\n    from .ops.shape import pad", "ops.shape stands below it"),
+        ("ops.linalg", "from ..nn import Module", "nn stands below it"),
+        ("ops.linalg", "import minitx", "minitx stands below it"),
+        ("ops.linalg", "from .. import Tensor", "minitx stands below it"),
+        ("ops.linalg", "from . import shape", "ops.shape stands below it"),
+        ("jit", "import matplotlib.pyplot", "at module level"),
+        (
+            "jit",
+            "try:\n    from scipy import special\nexcept ImportError:\n    pass",
+            "module level",
+        ),
+        ("jit", "from minitx.threads import gemm", ""),
+        ("ops.linalg", "from .. import kernels\nfrom ..kernels.norm import layer_norm", ""),
+        ("ops.linalg", "import os.path\nimport numpy as np\nfrom numba.core import config", ""),
+        ("ops.linalg", "def draw():\n    import matplotlib", ""),
+        ("ops.linalg", "if TYPE_CHECKING:\n    from .. import nn", ""),
+    ],
+)
+def test_the_test_itself(module, text, found):
+    said = list(faults(module, text))
+    assert len(said) == bool(found) and all(found in fault for fault in said)
+
+
+@pytest.mark.parametrize("module", FILES, ids=lambda name: name or "minitx")
+def test_files_stay_small(module):
+    lines = FILES[module].read_text().splitlines()
+    assert len(lines) < (300 if module == "tensor" else 401)
+    assert [i for i, line in enumerate(lines, 1) if len(line) > 100] == []

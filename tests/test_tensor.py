@@ -1,0 +1,456 @@
+"""The engine: order, accumulation, freeing, what it refuses, what an observer sees."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import weakref
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis.extra import numpy as hnp
+
+from minitx import ops
+from minitx.gradcheck import gradcheck
+from minitx.tensor import OPS, Observer, Tensor, no_grad, observing, op, unbroadcast
+
+F32 = np.float32
+
+
+def leaf(*values, dtype=float):
+    return Tensor(np.array(values, dtype), requires_grad=True)
+
+
+@pytest.fixture
+def scratch():
+    """Ops defined within a test are forgotten afterwards."""
+    known = dict(OPS)
+    yield
+    OPS.clear()
+    OPS.update(known)
+
+
+# Order and accumulation
+
+
+def test_diamonds_and_repeated_use():
+    def function(x):
+        a = ops.exp(x)
+        b = a * a + a  # a three times, once twice in one op
+        c = ops.sin(b) * x + b
+        return c + a * c
+
+    gradcheck(function, np.array([0.3, -0.4, 0.1]))
+
+
+def test_the_same_tensor_twice_in_one_op():
+    x = leaf(3.0)
+    (x * x).backward()
+    assert x.grad == [6.0]
+    x = leaf(1.0, 2.0)
+    ops.concatenate([x, x, x]).backward([1, 2, 3, 4, 5, 6])
+    np.testing.assert_array_equal(x.grad, [9, 12])
+
+
+def test_each_pullback_runs_once_however_many_paths_lead_to_it():
+    x = leaf(1.0)
+    y = x
+    for _ in range(60):  # 2^60 paths
+        y = y * 0.5 + y * 0.5
+    y.backward()
+    assert x.grad == [1.0]
+
+
+def test_a_chain_of_100_000_ops_runs_forward_and_back_and_is_dropped():
+    x = leaf(1.0)
+    y = x
+    for _ in range(100_000):
+        y = y + 1.0
+    y.backward()
+    assert x.grad == [1.0] and y.item() == 100_001
+    for _ in range(100_000):
+        y = -y
+    del y  # without a backward
+
+
+def test_gradients_add_up_over_backwards_and_in_place():
+    x = leaf(1.0, 2.0)
+    x.grad = buffer = np.zeros(2)  # as an optimizer packs them
+    for n in (1, 2):
+        (x * 3).sum().backward()
+        assert x.grad is buffer
+        np.testing.assert_array_equal(buffer, 3 * n)
+
+
+def test_gradients_never_share_memory():
+    x, y = leaf(1.0), leaf(2.0)
+    dy = np.ones(1)
+    (x + y).backward(dy)
+    x.grad += 5
+    assert y.grad == 1 and dy == 1
+
+
+def test_scalars_have_arrays_as_gradients():
+    x = Tensor(np.array(2.0), requires_grad=True)
+    for _ in range(2):
+        (x * x + x).backward()
+    assert isinstance(x.grad, np.ndarray) and x.grad.shape == () and x.grad == 10
+
+
+def test_backward_of_a_leaf_and_of_several_roots():
+    x = leaf(1.0)
+    x.backward()
+    y = ops.exp(x)
+    z = y * 2
+    z.backward(keep_graph=True)
+    y.backward()
+    np.testing.assert_allclose(x.grad, 1 + 3 * np.e)
+
+
+@given(hnp.mutually_broadcastable_shapes(num_shapes=2, max_dims=4, min_side=0, max_side=4))
+def test_unbroadcast_is_the_transpose_of_broadcasting(shapes):
+    small, _ = shapes.input_shapes
+    rng = np.random.default_rng(0)
+    x, dy = rng.normal(size=small), rng.normal(size=shapes.result_shape)
+    back = unbroadcast(dy, small)
+    assert back.shape == small
+    stretched = np.broadcast_to(x, dy.shape)
+    np.testing.assert_allclose(np.vdot(dy, stretched), np.vdot(back, x), atol=1e-12)
+
+
+def test_unbroadcast_adds_in_float64():
+    dy = np.ones((1 << 18, 2), F32) * F32(0.1)
+    np.testing.assert_allclose(unbroadcast(dy, (2,)), F32(0.1) * len(dy), rtol=1e-7)
+    assert unbroadcast(dy, (2,)).dtype == F32
+
+
+# What is recorded, and how long
+
+
+def test_nothing_is_recorded_without_need():
+    x = leaf(1.0)
+    with no_grad():
+        assert (x * 2).node is None and not (x * 2).requires_grad
+    assert (Tensor(1.0) * 2).node is None
+    assert (x * 2).node.name == "multiply"
+    with pytest.raises(RuntimeError, match="depends on none that has requires_grad"):
+        x.detach().backward()
+
+
+def test_recording_resumes_after_an_exception():
+    with pytest.raises(KeyError), no_grad():
+        raise KeyError
+    assert (leaf(1.0) * 2).requires_grad
+
+
+def test_detach_cuts():
+    x = leaf(3.0)
+    (x * x.detach()).backward()
+    assert x.grad == [3.0]
+
+
+def test_retain_grad():
+    x = leaf(3.0)
+    y = (x * 2).retain_grad()
+    z = y * y
+    z.backward()
+    assert y.grad == [12.0] and x.grad == [24.0] and z.grad is None
+
+
+def test_a_second_backward_needs_keep_graph():
+    x = leaf(2.0)
+    y = ops.exp(x * x)
+    y.backward(keep_graph=True)
+    y.backward()
+    np.testing.assert_allclose(x.grad, 2 * 4 * np.exp(4))
+    with pytest.raises(RuntimeError, match="freed the graph behind exp; use keep_graph=True"):
+        y.backward()
+
+
+def test_memory_is_freed_while_backward_walks(scratch):
+    """When a pullback runs, what younger nodes saved is gone already."""
+    alive = []
+    saved_ones = []
+
+    @op
+    def watched(x):
+        saved = np.array(x)
+        saved_ones.append(weakref.ref(saved))
+
+        def vjp(dy):
+            gc.collect()
+            alive.append(sum(ref() is not None for ref in saved_ones))
+            return (dy * saved,)
+
+        return x * 1, vjp
+
+    y = leaf(1.0)
+    for _ in range(5):
+        y = watched(y)
+        y = y + y  # its sum waits for two cotangents
+    y = y.sum()
+    y.backward()
+    assert alive == [5, 4, 3, 2, 1]
+
+
+def test_a_graph_that_nobody_holds_is_freed_without_the_garbage_collector():
+    gc.disable()
+    try:
+        x = leaf(1.0)
+        y = ops.exp(x * x)
+        refs = weakref.ref(y), weakref.ref(y.node.inputs[0])
+        y.backward(keep_graph=True)
+        del y
+        assert all(ref() is None for ref in refs)
+    finally:
+        gc.enable()
+
+
+def test_an_update_in_place_between_forward_and_backward_is_refused():
+    w, x = leaf(2.0), leaf(3.0)
+    y = w * x
+    w.data += 1
+    w.version += 1
+    with pytest.raises(RuntimeError, match=r"input of multiply, shape \(1,\), was updated"):
+        y.backward()
+    assert x.grad is None and w.grad is None
+
+
+def test_thunks_run_only_where_somebody_needs_them(scratch):
+    ran = []
+
+    @op
+    def probe(a, b, c):
+        return a + b + c, lambda dy: tuple(lambda n=n: ran.append(n) or dy for n in "abc")
+
+    probe(leaf(1.0), Tensor([1.0], dtype=float), leaf(1.0)).backward()
+    assert ran == ["a", "c"]
+
+
+def test_a_pullback_may_have_no_gradient_for_an_input(scratch):
+    @op
+    def first(a, b):
+        return a + b, lambda dy: (dy, None)
+
+    a, b = leaf(1.0), leaf(1.0)
+    first(a, b).backward()
+    assert a.grad == 1 and b.grad is None
+
+
+def test_two_ops_cannot_share_a_name(scratch):
+    with pytest.raises(ValueError, match="already an op named 'exp'"):
+
+        @op
+        def exp(x):
+            return x, None
+
+
+def test_recording_and_observers_belong_to_a_thread():
+    seen = []
+
+    class Count(Observer):
+        def forward(self, name, args, result):
+            seen.append(name)
+
+    with no_grad(), observing(Count()):
+        recorded = []
+        thread = threading.Thread(target=lambda: recorded.append((leaf(1.0) * 2).requires_grad))
+        thread.start()
+        thread.join()
+    assert recorded == [True] and seen == []
+
+
+def test_threads_differentiate_independently():
+    results = {}
+
+    def work(n):
+        x = leaf(float(n))
+        y = x
+        for _ in range(200):
+            y = y * 1.0 + x
+        y.backward()
+        results[n] = x.grad.item()
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == dict.fromkeys(range(4), 201.0)
+
+
+# Observers
+
+
+class Everything(Observer):
+    def __init__(self):
+        self.forwards, self.cotangents, self.gradients = [], [], []
+
+    def forward(self, name, args, result):
+        self.forwards.append((name, args, result.data.copy()))
+
+    def backward(self, node, cotangent):
+        self.cotangents.append((node.name, cotangent.copy()))
+        return cotangent
+
+    def pulled(self, node, gradients):
+        self.gradients.append((node.name, gradients))
+
+
+def test_an_observer_sees_every_value_cotangent_and_gradient():
+    x, c = leaf(1.0, 2.0), np.array([3.0, 4.0])
+    with observing(Everything()) as seen:
+        ops.sum(x * c, axis=0).backward()
+        with no_grad():
+            ops.exp(x)
+    assert [name for name, *_ in seen.forwards] == ["multiply", "sum", "exp"]
+    assert seen.forwards[0][1][0] is x and seen.forwards[0][1][1] is c
+    assert seen.forwards[1][1][1:] == (0, False)  # options by position, defaults filled in
+    np.testing.assert_array_equal(seen.forwards[0][2], [3, 8])
+    assert [name for name, _ in seen.cotangents] == ["sum", "multiply"]
+    np.testing.assert_array_equal(seen.cotangents[1][1], [1, 1])
+    name, (dx,) = seen.gradients[1]
+    np.testing.assert_array_equal(dx, [3, 4])
+    ops.exp(x)
+    assert len(seen.forwards) == 3
+
+
+def test_an_observer_can_substitute_values_and_cotangents():
+    class Substitute(Observer):
+        def forward(self, name, args, result):
+            if name == "exp":
+                result.data = np.array([10.0])
+
+        def backward(self, node, cotangent):
+            return cotangent * 100 if node.name == "exp" else cotangent
+
+    x = leaf(0.0)
+    with observing(Substitute()):
+        y = ops.exp(x) * 2
+        y.backward()
+    assert y.data == [20.0] and x.grad == [200.0]
+
+
+# Tensor as an array
+
+
+def test_dtypes_of_new_tensors():
+    assert Tensor([1.0, 2]).dtype == F32 and Tensor(1.5).dtype == F32
+    assert Tensor(np.zeros(2)).dtype == float and Tensor(np.float64(1)).dtype == float
+    assert Tensor([1.0], dtype=float).dtype == float and Tensor(Tensor(np.zeros(2))).dtype == float
+    assert Tensor([1, 2]).dtype == int and Tensor(True).dtype == bool
+    x = np.zeros(3)
+    assert Tensor(x).data is x  # no copy
+
+
+def test_big_endian_data_becomes_native():
+    x = Tensor(np.array([1.0, 2.0], ">f4"), requires_grad=True)
+    assert x.dtype.isnative and x.dtype == F32 and x.data.tolist() == [1, 2]
+    (x * 2).sum().backward()
+    assert Tensor(np.array([1, 2], ">i8")).dtype.isnative
+
+
+@pytest.mark.parametrize("data", [1j, "text", None, np.array(["2020-01-01"], "M8[D]")])
+def test_other_data_is_refused(data):
+    with pytest.raises(TypeError, match="^Tensor: .* data; expected numbers or booleans"):
+        Tensor(data)
+
+
+def test_integers_carry_no_gradient():
+    with pytest.raises(TypeError, match="^Tensor: int64 has no gradient; use float32 or float64"):
+        Tensor([1, 2], requires_grad=True)
+    ids = Tensor([0, 2, 2])
+    table = leaf(1.0, 2.0, 3.0)
+    table[ids].backward([1, 1, 1])
+    np.testing.assert_array_equal(table.grad, [1, 0, 2])
+    assert (ids + 1).dtype == int and (ids + 1).node is None
+
+
+@pytest.mark.parametrize("scalar", [2, 2.5, True, np.float64(2.5), np.float32(2.5), np.int64(2)])
+@pytest.mark.parametrize("dtype", [F32, float])
+def test_scalars_are_weak(scalar, dtype):
+    x = leaf(1.0, 2.0, dtype=dtype)
+    for y in (
+        x + scalar,
+        scalar + x,
+        x - scalar,
+        scalar - x,
+        x * scalar,
+        scalar * x,
+        x / scalar,
+        scalar / x,
+        x**scalar,
+        scalar**x,
+        ops.maximum(x, scalar),
+        ops.where(x > 1, x, scalar),
+    ):
+        assert isinstance(y, Tensor) and y.dtype == dtype
+        y.backward(np.ones(2))
+    assert x.grad.dtype == dtype
+
+
+def test_mixing_dtypes_is_refused():
+    with pytest.raises(TypeError, match="^add: mixes float32 and float64; .* astype"):
+        leaf(1.0, dtype=F32) + leaf(1.0)
+    with pytest.raises(TypeError, match="^add: mixes float32 and float64"):
+        leaf(1.0, dtype=F32) + np.ones(1)
+    with pytest.raises(TypeError, match="^multiply: float32 would become float64"):
+        leaf(1.0, dtype=F32) * np.arange(1)
+
+
+def test_an_array_on_the_left_gives_a_tensor():
+    a, x = np.array([[1.0, 2.0], [3.0, 4.0]]), Tensor(np.array([[1.0, 1.0], [0.0, 2.0]]))
+    for y, expected in (
+        (a + x, a + x.data),
+        (a - x, a - x.data),
+        (a * x, a * x.data),
+        (x / a, x.data / a),
+        (a**x, a**x.data),
+        (a @ x, a @ x.data),
+    ):
+        assert isinstance(y, Tensor)
+        np.testing.assert_array_equal(y.data, expected)
+
+
+def test_operators_and_methods():
+    x = leaf(-1.0, 2.0)
+    np.testing.assert_array_equal((-x).data, [1, -2])
+    np.testing.assert_array_equal(abs(x).data, [1, 2])
+    np.testing.assert_array_equal(x > 0, [False, True])
+    np.testing.assert_array_equal(x == x, [True, True])
+    m = Tensor(np.arange(6.0).reshape(2, 3))
+    assert m.T.shape == (3, 2) and m.reshape(-1).shape == (6,) and m.swapaxes(0, 1).shape == (3, 2)
+    assert m.sum().item() == 15 and m.mean().item() == 2.5 and m.max().item() == 5
+    assert m.var(ddof=1).item() == 3.5 and m.astype(F32).dtype == F32
+    assert m.ndim == 2 and m.size == 6 and len(m) == 2 and len({x, m, x}) == 2
+    np.testing.assert_array_equal([row.data for row in m], m.data)
+    assert float(m[1, 2]) == 5 and bool(m[0, 0]) is False and f"{m[1, 2]:.2f}" == "5.00"
+    with pytest.raises(TypeError, match="^len: "):
+        len(m[0, 0])
+
+
+def test_tensors_are_immutable():
+    x = Tensor([1.0, 2.0])
+    with pytest.raises(TypeError, match="immutable: make a new one with where, concatenate or pad"):
+        x[0] = 3.0
+    for view in (x.numpy(), np.asarray(x)):
+        with pytest.raises(ValueError, match="read-only"):
+            view[0] = 3.0
+    assert np.array(x).flags.writeable
+
+
+@pytest.mark.parametrize("cotangent", [None, np.ones(3), np.ones((1, 2)), 1.0])
+def test_backward_needs_a_cotangent_of_the_right_shape(cotangent):
+    y = leaf(1.0, 2.0) * 2
+    with pytest.raises(ValueError, match=r"^backward: expected a cotangent of shape \(2,\), not"):
+        y.backward(cotangent)
+    y.backward(Tensor(np.ones(2)))
+
+
+def test_repr():
+    x = leaf(1.0, 2.0)
+    assert repr(x) == "Tensor([1. 2.], (2,), float64, requires_grad=True)"
+    assert repr(x * 2) == "Tensor([2. 4.], (2,), float64, op=multiply)"
+    assert repr(Tensor([1])) == "Tensor([1], (1,), int64)"
+    assert len(repr(Tensor(np.zeros((500, 500))))) < 300 and f"{Tensor([1])}" == repr(Tensor([1]))
