@@ -190,7 +190,7 @@ def finetune(args: argparse.Namespace, model: GPT, tokenizer: Tokenizer) -> None
     accuracies: dict[str, list[float]] = {"fine-tuned": [], "untrained twin": []}
     for seed in range(args.seeds):
         for name, start in (("fine-tuned", model), ("untrained twin", GPT(model.config, seed + 1))):
-            classifier, forms = GPTClassifier.from_pretrained(start, classes)
+            classifier, forms = GPTClassifier.from_pretrained(start, classes, rng=seed)
             train_classifier(classifier, forms, ids, task, seed)
             accuracies[name].append(accuracy(classifier, forms, ids, task.labels, task.test))
             print(f"seed {seed}  {name:<15} {accuracies[name][-1]:.3f}", flush=True)

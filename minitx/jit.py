@@ -24,7 +24,7 @@ from numba.core import config as numba_config
 from numba.extending import overload
 
 from .jitcache import alone, cache_folder
-from .threads import follow, launched
+from .threads import call, launched
 
 __all__ = [
     "KERNELS",
@@ -124,21 +124,21 @@ class Compiled:
 
     def __call__(self, *args: Any) -> Any:
         key: list[Any] = []
-        values = []
+        values, work = [], 0
         for value, free in zip(args, self.free, strict=True):
             if isinstance(value, np.ndarray):
                 if not (free or value.flags.c_contiguous) or not value.dtype.isnative:
                     value = np.ascontiguousarray(value, value.dtype.newbyteorder("="))
                 key.append((value.dtype, value.ndim))
+                work += value.size
             else:
                 key.append(type(value))
             values.append(value)
         entry = self.entries.get(tuple(key))
         if entry is None:
             entry = self.entries[tuple(key)] = self._compile(values)
-        follow()
         with _launching:
-            return entry(*values)
+            return call(entry, values, work)
 
     def _compile(self, values: list) -> Callable:
         signature = []

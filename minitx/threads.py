@@ -16,6 +16,8 @@ import glob
 import os
 import sys
 import threading
+from collections.abc import Callable
+from typing import Any
 
 import numba
 import numba.experimental.function_type  # noqa: F401  (numba.typeof learns WrapperAddressProtocol)
@@ -36,6 +38,7 @@ class _Thread(threading.local):
 
 
 _thread = _Thread()
+_WORTH_WAKING = 8192  # elements: waking a thread takes microseconds, on busy cores a time slice
 _wanted: int | None = None  # what set_threads was told; None: Numba's own default
 
 
@@ -57,11 +60,21 @@ def get_threads() -> int:
     return _wanted or numba.get_num_threads()
 
 
-def follow() -> None:
-    """Numba counts per Python thread: make it use, in the calling one, what set_threads said."""
+def call(entry: Callable, arguments: list, work: int) -> Any:
+    """``entry(*arguments)`` on as many threads as set_threads said; on one if the work is small.
+
+    work: the number of elements.  Numba counts per Python thread, so the calling one is told first.
+    """
     if _thread.count != _wanted:
         numba.set_num_threads(_wanted)
         _thread.count = _wanted
+    if work >= _WORTH_WAKING or (count := numba.get_num_threads()) == 1:
+        return entry(*arguments)
+    numba.set_num_threads(1)
+    try:
+        return entry(*arguments)
+    finally:
+        numba.set_num_threads(count)
 
 
 def launched() -> bool:

@@ -1,4 +1,4 @@
-"""A program: runs every kernel at 1, 2 and 4 threads and prints the names of those whose bits differ.
+"""A program: runs every kernel at 1, 2 and 4 threads and prints which differ by a bit.
 
 Started by test_kernels.py with ``NUMBA_NUM_THREADS=4``, which holds for a whole process.
 """

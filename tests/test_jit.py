@@ -294,7 +294,7 @@ def test_one_process_at_a_time_compiles(tmp_path):
 
 
 def test_the_life_of_a_cache(tmp_path):
-    """Two processes fill it at once, from a read-only package; it follows an edit in another file."""
+    """Two processes fill it at once; the package is read-only; an edit in a helper is seen."""
     package, cache = tmp_path / "copy" / "minitx", tmp_path / "cache"
     shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
     (package / "__init__.py").write_text("")

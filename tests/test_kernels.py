@@ -204,7 +204,7 @@ def exponentials(x):
 
 
 def test_exp_is_within_one_float_of_the_right_one():
-    """Over all float32 from -86.98 to 88.72 it is at most 1.03 ulp off, measured once; here a grid."""
+    """Over every float32 from -86.98 to 88.72 the worst was 1.024 ulp; here, a grid of them."""
     bits = np.arange(0, np.float32(88.72).view(np.uint32), 1009 if COMPILED else 1_000_003)
     positive = bits.astype(np.uint32).view(np.float32)
     x = np.concatenate([-positive[positive < 86.98], positive])
@@ -277,3 +277,19 @@ def test_dropout_keeps_the_share_it_says():
 
 def test_the_same_bits_on_one_two_and_four_threads():
     assert isolated.run(isolated.HERE / "same_bits.py", NUMBA_NUM_THREADS=4) == "[]"
+
+
+COMPILE_OR_LOAD = """
+    import hashlib
+    import numpy as np
+    from minitx import kernels
+    q, k, v = np.random.default_rng(0).normal(size=(3, 2, 3, 70, 32)).astype(np.float32)
+    y, lse = kernels.attend.jit(q, k, v, None, None, True, 0, 0.2, 0.0, np.uint64(0))
+    print(hashlib.sha256(y.tobytes() + lse.tobytes()).hexdigest())
+"""
+
+
+def test_the_same_bits_from_the_compiler_and_from_the_cache(tmp_path):
+    """A run that is resumed loads what the run before it compiled."""
+    compiled, loaded = (isolated.run(COMPILE_OR_LOAD, MINITX_CACHE_DIR=tmp_path) for _ in range(2))
+    assert compiled.split()[-1] == loaded

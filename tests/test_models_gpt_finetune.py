@@ -231,6 +231,8 @@ def test_training_drops_out_and_prediction_does_not():
     model, forms = fine_tuned(3, dropout=0.4)
     batch = forms.classification([[1, 2], [3, 4]])
     assert not np.array_equal(model(batch).data, model(batch).data)
+    model.gpt.eval()
+    assert not np.array_equal(model(batch).data, model(batch).data)  # at the head, too
     expected = model.eval()(batch).data.argmax(axis=1)
     model.train()
     for _ in range(5):

@@ -231,10 +231,10 @@ class GPT(Module):
         tokens = self.stream(prompt, count, **options)
         return np.concatenate([prompt, *(t[:, None] for t in tokens)], axis=1)
 
-    def extend_vocabulary(self, count: int) -> GPT:
-        """A copy with ``count`` more tokens, drawn as at the start: delimiters for fine-tuning."""
+    def extend_vocabulary(self, count: int, rng: np.random.Generator | int = 0) -> GPT:
+        """A copy with ``count`` more tokens, drawn from ``rng``: delimiters for fine-tuning."""
         V, dtype = self.config.vocab_size, self.tokens.weight.dtype
-        longer = GPT(dataclasses.replace(self.config, vocab_size=V + count), self.rng).astype(dtype)
+        longer = GPT(dataclasses.replace(self.config, vocab_size=V + count), rng).astype(dtype)
         table = np.concatenate([self.tokens.weight.data, longer.tokens.weight.data[V:]])
         longer.load_state_dict(self.state_dict() | {"tokens.weight": table})
         return longer

@@ -120,12 +120,19 @@ class GPTClassifier(Module):
 
     @classmethod
     def from_pretrained(
-        cls, gpt: GPT, classes: int, lm_weight: float = 0.5
+        cls,
+        gpt: GPT,
+        classes: int,
+        lm_weight: float = 0.5,
+        rng: np.random.Generator | int = 0,
     ) -> tuple[GPTClassifier, InputForms]:
-        """A classifier on a copy of ``gpt`` with three more tokens, and the forms that use them."""
+        """A classifier on a copy of ``gpt`` with three more tokens, and the forms that use them.
+
+        rng: what the new tokens and the head are drawn from, and later dropout.
+        """
         V = gpt.config.vocab_size
         forms = InputForms(V, V + 1, V + 2, gpt.config.context)
-        return cls(gpt.extend_vocabulary(3), classes, lm_weight), forms
+        return cls(gpt.extend_vocabulary(3, rng), classes, lm_weight), forms
 
     def forward(self, batch: Batch) -> Tensor:
         """Logits of the classes, (N, classes), or of the K choices, (N, K)."""
