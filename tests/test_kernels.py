@@ -170,9 +170,19 @@ def test_products_of_oddly_strided_matrices():
     records["row"] = np.random.default_rng(0).normal(size=(200, 100))
     a = records["row"]
     assert_close(K.matmul.jit(a, a.T), a @ a.T, [a])
-    one_row = np.lib.stride_tricks.as_strided(a[0].copy(), (1, 100), (4, 4))
-    b = np.random.default_rng(1).normal(size=(100, 20_000)).astype(np.float32)
-    assert_close(K.matmul.jit(one_row, b), one_row @ b, [b])
+    column = np.lib.stride_tricks.as_strided(a[0].copy(), (100, 1), (4, 0))
+    b = np.random.default_rng(1).normal(size=(20_000, 100)).astype(np.float32)
+    assert_close(K.matmul.jit(b, column), b @ column, [b])
+
+
+def test_the_last_key_of_a_causal_row_may_stand_alone_in_its_tile():
+    q, k, v = np.random.default_rng(0).normal(size=(3, 1, 1, 65 if COMPILED else 5, 4))
+    options = None, None, True, 0, 1.0, 0.0, np.uint64(0)
+    y, lse = K.attend.ref(q, k, v, *options)
+    assert_close(K.attend.jit(q, k, v, *options)[0], y, [v])
+    forms = [K.attend_vjp.ref, K.attend_vjp.jit]
+    for expected, got in zip(*(form(v, q, k, v, y, lse, *options) for form in forms), strict=True):
+        assert_close(got, expected, [v])
 
 
 def test_long_sums_keep_their_digits():

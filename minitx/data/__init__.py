@@ -1,13 +1,13 @@
 """Data to train on: text as windows of ids, and a small labelled task; both ship with Python."""
 
-from minitx.data.labelled import (
+from .labelled import (
     Labelled,
-    Shuffled,
     bag_of_words,
     docstring_packages,
     majority_baseline,
 )
-from minitx.data.text import Windows, python_topics, read_text, split
+from .shuffled import Shuffled
+from .text import Windows, python_topics, read_text, split
 
 __all__ = [
     "Labelled",

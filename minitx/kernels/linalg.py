@@ -45,7 +45,7 @@ def _as_batch(x, lead):
     (rows, columns), (row, column), size = x.shape[1:], x.strides[1:], x.itemsize
     by_rows = column == size and row >= columns * size and row % size == 0
     by_columns = row == size and column >= rows * size and column % size == 0
-    return x if by_rows or by_columns else np.array(x, order="C")
+    return x if by_rows or by_columns else np.ascontiguousarray(x)
 
 
 def _is_transposed(x):

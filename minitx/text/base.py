@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from minitx.checkpoint.atomic import atomic_write
+from ..checkpoint.atomic import atomic_write
 
 AnyPath = str | os.PathLike[str]
 T = TypeVar("T", bound="TableTokenizer")

@@ -21,8 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from minitx.checkpoint.atomic import atomic_write
-
+from ..checkpoint.atomic import atomic_write
 from .base import AnyPath, TableTokenizer, check_kind, check_text, read_json
 from .merges import Pair, apply_merges, learn_merges
 from .pretokenize import split_words
