@@ -94,7 +94,8 @@ def pretrain(args: argparse.Namespace, checkpoint: pathlib.Path) -> tuple[GPT, T
     training, held_out = split(tokenizer.encode(text), held_out=0.1)
     config = GPTConfig(tokenizer.vocab_size, context=64, layers=4, heads=4, width=128)
     model = GPT(config, args.seed)
-    opening = tokenizer.decode(held_out[:40])  # what the samples continue
+    unseen = tokenizer.decode(held_out)
+    opening = unseen[unseen.find("\n\n") + 2 :][:40]  # of a paragraph, which the samples continue
     windows = Windows(training, config.context, args.batch)
     validation = Windows(held_out, config.context, 64)
 

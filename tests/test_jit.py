@@ -257,18 +257,19 @@ def test_there_may_be_neither_home_nor_temporary_folder(homeless, monkeypatch):
         ((1000, 0o700), (1000, 0o777), False),  # which anybody could exchange
     ],
 )
-def test_a_folder_that_others_can_change_is_refused(homeless, monkeypatch, folder, parent, usable):
-    path = homeless / "parent" / "folder"
-    path.mkdir(parents=True)
+def test_a_folder_that_others_can_change_is_refused(folder, parent, usable):
+    path = pathlib.Path("/parent/folder")
     stats = {path: folder, path.parent: parent}
 
     def stat(self, **_):
         uid, mode = stats[self]
         return types.SimpleNamespace(st_uid=uid, st_mode=0o040000 | mode)
 
-    monkeypatch.setattr(os, "getuid", lambda: 1000)
-    monkeypatch.setattr(pathlib.Path, "stat", stat)
-    assert jitcache._is_private(path) is usable
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "getuid", lambda: 1000)
+        patch.setattr(pathlib.Path, "stat", stat)
+        answer = jitcache._is_private(path)
+    assert answer is usable
 
 
 def test_another_users_cache_is_passed_over(homeless, monkeypatch):

@@ -9,7 +9,7 @@ import pytest
 from training import Toy
 
 from minitx import ops
-from minitx.data.labelled import Shuffled
+from minitx.data import Shuffled
 from minitx.optim import SGD
 from minitx.train import NonFiniteError, Trainer
 

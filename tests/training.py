@@ -8,7 +8,7 @@ import signal
 
 import numpy as np
 
-from minitx.data.labelled import Shuffled
+from minitx.data import Shuffled
 from minitx.models.gpt import GPT, GPTConfig
 from minitx.nn import Linear, Module
 from minitx.optim import EMA, SGD, AdamW, warmup_cosine
