@@ -1,15 +1,14 @@
 """A GPT on real text, both stages of the GPT-1 paper: pre-train, look at what it writes, fine-tune.
 
-    python demos/gpt.py                          the documentation that ships with Python, 2,000
-    steps python demos/gpt.py --text my.txt            your own text (UTF-8), split into training
-    and validation python demos/gpt.py --resume                 go on after Ctrl-C python
-    demos/gpt.py --sample "The import "   only write, with the model trained last
+    python demos/gpt.py                          train on the documentation that ships with Python
+    python demos/gpt.py --text my.txt            train on your own text (UTF-8)
+    python demos/gpt.py --resume                 go on after Ctrl-C
+    python demos/gpt.py --sample "The import "   only write, with the model trained last
 
-Everything it makes is in runs/gpt: the checkpoint, the log (one JSON object a step), a loss curve
-if matplotlib is there.
-The second stage fine-tunes the trained model, and a twin with fresh weights, to tell which package
-a docstring of the
-standard library comes from, and prints both accuracies beside those of two simple baselines.
+Everything it makes is in runs/gpt: the checkpoint, the log (one JSON object a step), and a loss
+curve if matplotlib is there.  The second stage fine-tunes the trained model, and a twin with fresh
+weights, to tell which package a docstring of the standard library comes from, and prints both
+accuracies beside those of two simple baselines.
 """
 
 from __future__ import annotations
@@ -36,7 +35,6 @@ from minitx.data import (
 from minitx.models.gpt import GPT, GPTConfig
 from minitx.models.gpt_finetune import GPTClassifier, InputForms
 from minitx.optim import AdamW, warmup_cosine
-from minitx.tensor import no_grad
 from minitx.text import CharTokenizer, StreamDecoder, Tokenizer, tokenizer_from_state
 from minitx.train import Trainer
 
@@ -57,7 +55,10 @@ def options() -> argparse.Namespace:
     add("--seed", type=int, default=0, help="of weights, batches and samples (default 0)")
     add("--seeds", type=int, default=3, help="fine-tuning runs; 0 leaves them out (default 3)")
     add("--folder", type=pathlib.Path, default="runs/gpt", help="for results (default runs/gpt)")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.steps < 1 or args.batch < 1 or args.seeds < 0:
+        parser.error("expected --steps and --batch of at least 1, --seeds of at least 0")
+    return args
 
 
 # ---- writing ----
@@ -75,6 +76,8 @@ def write(model: GPT, tokenizer: Tokenizer, prompt: str, length: int, **sampling
 def load(checkpoint: pathlib.Path) -> tuple[GPT, Tokenizer]:
     """The trained model and its tokenizer, from the checkpoint alone."""
     metadata = read_metadata(checkpoint)
+    if not {"config", "tokenizer"} <= metadata.keys():
+        raise ValueError(f"{checkpoint} is not a checkpoint of this demo")
     model = GPT(GPTConfig(**json.loads(metadata["config"])))
     arrays = load_safetensors(checkpoint)
     prefix = "model/"
@@ -220,9 +223,7 @@ def train_classifier(classifier: GPTClassifier, forms: InputForms, ids, task, se
 
 
 def accuracy(classifier: GPTClassifier, forms: InputForms, ids, labels, rows) -> float:
-    classifier.eval()
-    with no_grad():
-        predicted = classifier.predict(forms.classification([ids[i] for i in rows]))
+    predicted = classifier.predict(forms.classification([ids[i] for i in rows]))
     return float((predicted == labels[rows]).mean())
 
 
@@ -251,5 +252,5 @@ if __name__ == "__main__":
         sys.exit(main())
     except KeyboardInterrupt:
         sys.exit(130)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, FloatingPointError) as error:
         sys.exit(f"gpt.py: {error}")

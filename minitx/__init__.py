@@ -1,8 +1,9 @@
 """minitx: transformers end to end, on a small autograd engine over NumPy arrays.
 
 import minitx as mx
-x = mx.Tensor([[1.0, 2.0]], requires_grad=True)
-mx.softmax(x @ x.T).sum().backward()
+
+x = mx.Tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+mx.softmax(x @ x.T).var().backward()
 x.grad
 """
 

@@ -113,6 +113,9 @@ def gradcheck(
             name: probe.check(x, gradients[name], rng.standard_normal(x.shape), floor)
             for name, x in variables.items()
         }
+    recorded = any(y.requires_grad for y in probe.outputs)
+    if not recorded and not any(check.difference for check in checks.values()):
+        raise ValueError("gradcheck: the result depends on no input and on no parameter")
     report = Report(checks)
     name, error = report.worst
     if error > tolerance:

@@ -67,6 +67,7 @@ class Operators:
         return view
 
     def __array__(self, dtype=None, copy=None):
+        """What NumPy's functions see: the value alone, through which no gradient flows."""
         return np.array(self.numpy(), dtype=dtype, copy=copy)
 
     def item(self) -> Any:

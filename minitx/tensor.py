@@ -38,8 +38,8 @@ class Tensor(Operators):
     """An array of NumPy's, plus a gradient.  float32 unless the data given has a dtype of its own.
 
     ``grad`` is an ndarray or None; ``backward`` adds to it on leaves that require a gradient, and
-    on results after ``retain_grad()``.  Mixing float32 and float64 arrays raises TypeError; Python
-    and NumPy scalars adapt.
+    on results after ``retain_grad()``.  An array given is not copied.  Mixing float32 and float64
+    arrays raises TypeError; Python and NumPy scalars adapt.
     """
 
     __slots__ = ("data", "grad", "requires_grad", "node", "version", "_retain", "__weakref__")
@@ -53,7 +53,7 @@ class Tensor(Operators):
         array = np.asarray(_value(data), dtype)
         if array.dtype.kind not in "fiub":
             raise TypeError(f"Tensor: {array.dtype} data; expected numbers or booleans, one dtype")
-        if requires_grad and array.dtype.kind != "f":
+        if requires_grad and array.dtype.name not in ("float32", "float64"):
             raise TypeError(f"Tensor: {array.dtype} has no gradient; use float32 or float64")
         chosen = dtype is not None or isinstance(data, Tensor | np.ndarray | np.generic)
         if array.dtype.kind == "f" and not chosen:
@@ -67,7 +67,7 @@ class Tensor(Operators):
 
     def detach(self) -> Tensor:
         """The same value, cut off from its past."""
-        return Tensor(self.data)
+        return _wrap(self.data)
 
     def retain_grad(self) -> Tensor:
         """Keep this result's gradient when backward passes through.  Returns itself."""
@@ -104,9 +104,6 @@ def _wrap(value: Any) -> Tensor:
 
 def _value(x: Any) -> Any:
     return x.data if isinstance(x, Tensor) else x
-
-
-_ARRAYS = (Tensor, np.ndarray)
 
 
 class Node:
@@ -177,10 +174,12 @@ def op(function: Callable | None = None, *, branch: Callable | None = None) -> A
     @functools.wraps(function)
     def apply(*args: Any, **options: Any) -> Tensor:
         observer = _state.observer
-        if observer or any(isinstance(x, _ARRAYS) for x in options.values()):
+        if observer or any(isinstance(x, Tensor | np.ndarray) for x in options.values()):
             bound = signature.bind(*args, **options)  # arrays given by name take their place
             bound.apply_defaults()
             args, options = bound.args, bound.kwargs
+            if any(isinstance(x, Tensor) and x.requires_grad for x in options.values()):
+                raise TypeError(f"{name}: a keyword-only argument has no gradient")
         inputs, positions, arrays = [], [], []
         dtype, needed = None, False
         for position, x in enumerate(args):
@@ -274,22 +273,26 @@ def _by_age(tensor: Tensor) -> tuple:
 def _pull(node: Node, cotangent: np.ndarray) -> list[np.ndarray | None]:
     """The node's gradients, one per input tensor, in the inputs' shapes and dtypes."""
     if node.vjp is None:
-        done = f"an earlier backward freed the graph behind {node.name}"
-        raise RuntimeError(f"backward: {done}; use keep_graph=True there")
+        raise RuntimeError(
+            f"backward: {node.name} was freed by an earlier one; use keep_graph=True"
+        )
     for x, version in zip(node.inputs, node.versions, strict=True):
         if x.version != version:
-            what = f"an input of {node.name}, shape {x.shape},"
-            raise RuntimeError(f"backward: {what} was updated in place since the forward pass")
+            what = f"an input {x.shape} of {node.name} was updated in place"
+            raise RuntimeError(f"backward: {what} since the forward pass")
     entries = node.vjp(cotangent)
+    if not isinstance(entries, tuple):
+        raise TypeError(f"{node.name}: its pullback must return a tuple, an entry per argument")
     gradients: list[np.ndarray | None] = []
     for x, position in zip(node.inputs, node.positions, strict=True):
-        entry = entries[position] if x.requires_grad and position < len(entries) else None
+        if x.requires_grad and position >= len(entries):
+            raise TypeError(f"{node.name}: its pullback has no entry for argument {position}")
+        entry = entries[position] if x.requires_grad else None
         entry = entry() if callable(entry) else entry
         if entry is not None:
             entry = unbroadcast(np.asarray(entry, x.dtype), x.shape)
             if entry.shape != x.shape:
-                shapes = f"of shape {entry.shape} for an input of shape {x.shape}"
-                raise ValueError(f"{node.name}: its pullback returned a gradient {shapes}")
+                raise ValueError(f"{node.name}: its pullback gave {entry.shape} for {x.shape}")
         gradients.append(entry)
     if _state.observer is not None:
         _state.observer.pulled(node, gradients)

@@ -50,7 +50,7 @@ def set_threads(n: int) -> None:
     """
     global _wanted
     most = numba.config.NUMBA_NUM_THREADS
-    if not isinstance(n, int | np.integer) or not 1 <= n <= most:
+    if isinstance(n, bool) or not isinstance(n, int | np.integer) or not 1 <= n <= most:
         raise ValueError(f"set_threads: {n!r} threads; expected a whole number from 1 to {most}")
     _wanted = int(n)
 

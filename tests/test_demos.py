@@ -39,6 +39,10 @@ def test_it_trains_and_writes(trained):
     assert log[-1]["loss"] < log[0]["loss"] and "validation" in log[-1]
 
 
+def test_help_shows_how_to_go_on(tmp_path):
+    assert "\n    python demos/gpt.py --resume  " in run(tmp_path, "--help").stdout
+
+
 def test_it_samples_from_the_checkpoint(trained):
     folder, _ = trained
     first, again = (run(folder, "--sample", "the quick ", "--length", "30").stdout for _ in "ab")

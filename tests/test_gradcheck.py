@@ -253,3 +253,8 @@ def test_the_seed_chooses_directions():
     x = rng.normal(size=5)
     first, again, other = (gradcheck(ops.exp, x, seed=n).checks["x"] for n in (0, 0, 1))
     assert first == again and first.backward != other.backward
+
+
+def test_a_result_that_depends_on_nothing_is_refused():
+    with pytest.raises(ValueError, match="depends on no input"):
+        gradcheck(lambda x: Tensor(np.ones(3)), np.ones(3))

@@ -26,8 +26,8 @@ HOUSE = """
     4  checkpoint       errors atomic names npz safetensors
     4  text             base stream merges pretokenize characters bpe
     4  data             text shuffled labelled
-    5  models           sampling gpt gpt_finetune
     5  models.official  gpt
+    5  models           sampling gpt gpt_finetune
     5  train            log nonfinite terminal trainer
 """
 INSTALLED = {"numpy", "numba"}  # all that minitx needs to be imported

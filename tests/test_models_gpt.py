@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from golden import Golden
 
+import minitx
 from minitx.gradcheck import gradcheck
 from minitx.jit import use_kernels
 from minitx.models.gpt import GPT, GPTConfig
@@ -242,7 +243,10 @@ def test_extending_the_vocabulary_keeps_the_old_tokens():
         (lambda m: m(np.array([0, 1])), ValueError, r"expected \(B, T\)"),
         (lambda m: m(np.array([[0.5]])), TypeError, "expected integers"),
         (lambda m: m.generate(np.zeros((1, 0), int), 1), ValueError, "at least one token"),
-        (lambda m: m.generate(np.array([[1]]), 1, top_p=0), ValueError, "top_p"),
+        (lambda m: m.stream(np.array([[1]]), 1, top_p=0), ValueError, "top_p"),
+        (lambda m: m.stream(np.array([[1, 2]]), 1, mask=[[1, 0]]), ValueError, "on the left"),
+        (lambda m: m.stream(np.array([[1, 2]]), 1, mask=[[1]]), ValueError, "mask has shape"),
+        (lambda m: m(np.array([[1, 2]]), mask=[[0.0, -1e9]]), TypeError, "mask has dtype float64"),
         (lambda m: m.loss(np.array([[1]]), np.array([[11]])), IndexError, "target 11"),
     ],
 )
@@ -256,3 +260,16 @@ def test_bad_configurations_are_refused():
         GPTConfig(11, 7, 1, 4, 10)
     with pytest.raises(ValueError, match="layers is 0"):
         GPTConfig(11, 7, 0, 2, 8)
+    with pytest.raises(ValueError, match="expected 0 <= dropout < 1"):
+        GPTConfig(11, 7, 1, 2, 8, dropout=1.5)
+
+
+def test_a_stream_leaves_the_model_training_between_tokens():
+    model = tiny("gpt2", dropout=0.5)
+    model.train()
+    next(model.stream(np.array([[1]]), 2))
+    assert model.training and model.blocks[0].dropout.training
+
+
+def test_official_tables_are_found_by_name():
+    assert minitx.checkpoint.official("transformers.GPT2LMHeadModel") is GPT2

@@ -295,3 +295,9 @@ def test_multiple_choice_equals_the_reference(kernels):
     grads = GPT1.save({name: y.grad for name, y in model.gpt.named_parameters()})
     grads |= {f"{summary}.{name}": y.grad for name, y in model.head.named_parameters()}
     golden.check_grads(grads)
+
+
+def test_one_class_and_one_sequence_are_no_choice():
+    model, forms = GPTClassifier.from_pretrained(tiny(), 1)
+    with pytest.raises(ValueError, match="nothing to choose"):
+        model(forms.classification([[1, 2]]))

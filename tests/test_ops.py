@@ -467,3 +467,10 @@ def test_arrays_given_by_name_get_gradients():
     ops.attend(x, x, v=x, bias=bias).backward(f(1, 1, 2, 2))
     assert bias.grad.shape == (1, 1, 2, 2)
     assert (ops.attend(x, x, x, mask=f(1, 1, 2, 2) > 2).data == 0).all()
+
+
+@pytest.mark.parametrize("exponent", [0, 1, 2, np.array([0.0, 1.0, 2.0])])
+def test_powers_of_zero_have_their_derivative(exponent):
+    x = Tensor(np.zeros(3), requires_grad=True)
+    (x**exponent).backward(np.ones(3))
+    np.testing.assert_array_equal(x.grad, np.equal(exponent, 1) * np.ones(3))

@@ -166,6 +166,7 @@ MISFITS = {
     "another optimizer": (another(sgd=True), "unexpected optimizer/momentum.tokens.weight"),
     "no average": (another(ema=False), "missing ema/tokens.weight"),
     "no data": (another(data=None), "position in the data"),
+    "another note": (another(metadata={"note": "large"}), "its note is another"),
     "truncated": (cut(-10), "truncated"),
     "truncated header": (cut(100), "truncated"),
     "empty": (cut(0), "at least 8 bytes"),

@@ -6,13 +6,14 @@ carries each row's maximum and sum along (Milakov and Gimelshein 2018; Dao et al
 
 Which key a query may see is an argument, never an infinity in the data.  A weight of exactly zero
 contributes nothing, whatever the value it would multiply, NaN included; a query that may see no key
-gets zeros and gives zero gradients.
+gets zeros and gives zero gradients.  The twin's sums, in the dtype of its arguments, run within a
+tile first and then over tiles; the reference's are NumPy's.
 
     q: (B, H, T, D)   k, v: (B, H, S, D)
     mask: None or bool (B|1, H|1, T|1, S), True where attention is allowed
     bias: None or (B|1, H|1, T|1, S), added to the scaled scores;  scale: a number
     causal: query i sees keys up to i + S - T
-    window: and only the last ``window`` of these (0: all)
+    window: and none at i + S - T - window or before (0: no such bound)
     p, key: dropout on the probabilities, its mask a hash of the position (see dropout.py)
 """
 

@@ -1,4 +1,7 @@
-"""The embedding table's gradient: rows of the cotangent added up where their token stands."""
+"""The embedding table's gradient: rows of the cotangent added up where their token stands.
+
+A row adds up its token's occurrences in their order, in the cotangent's dtype.
+"""
 
 from __future__ import annotations
 

@@ -101,7 +101,8 @@ def einsum(a_axes, b_axes, out_axes, a, b):
 
 def _sum_out(x, axes, needed):
     gone = tuple(i for i, c in enumerate(axes) if c not in needed)
-    return x.sum(axis=gone) if gone else x, "".join(c for c in axes if c in needed)
+    x = x.sum(axis=gone, dtype=np.float64).astype(x.dtype) if gone else x
+    return x, "".join(c for c in axes if c in needed)
 
 
 @jit

@@ -1,5 +1,6 @@
 """One paper per file."""
 
+from . import official
 from .gpt import GPT, GPTConfig
 
-__all__ = ["GPT", "GPTConfig"]
+__all__ = ["GPT", "GPTConfig", "official"]

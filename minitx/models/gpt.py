@@ -27,8 +27,8 @@ import numpy as np
 
 from .. import ops
 from ..nn import Block, Dropout, Embedding, KVCache, LayerNorm, Module
-from ..tensor import Tensor, no_grad
-from .sampling import sample
+from ..tensor import Tensor
+from .sampling import check_sampling, sample
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,11 @@ class GPTConfig:
         if self.width % self.heads:
             raise ValueError(
                 f"GPTConfig: width {self.width} is not a multiple of heads {self.heads}"
+            )
+        if not (0 <= self.dropout < 1 and self.window >= 0 and self.eps > 0):
+            raise ValueError(
+                f"GPTConfig: dropout {self.dropout}, window {self.window}, eps {self.eps}; "
+                "expected 0 <= dropout < 1, window >= 0 and eps > 0"
             )
 
     @classmethod
@@ -192,39 +197,42 @@ class GPT(Module):
         mask: np.ndarray | None = None,
         use_cache: bool = True,
     ) -> Iterator[np.ndarray]:
-        """Yield ``count`` next tokens, (B,) each, as they are drawn.
+        """``count`` next tokens, (B,) each, one at a time as they are drawn.
 
         The model sees the last ``context`` tokens; with dropout off.
         prompt: (B, T) ids, T >= 1.  mask: bool (B, T), False at padding on the left.
         temperature, top_k, top_p: see ``sampling.sample``.
+        Raises ValueError, at once, on a prompt, mask or setting of sampling that does not fit.
         """
         ids = np.asarray(prompt)
         if ids.ndim != 2 or ids.shape[1] == 0:
             raise ValueError(
                 f"GPT.stream: prompt has shape {ids.shape}; expected (B, T) with at least one token"
             )
-        seen = np.ones(ids.shape, bool) if mask is None else np.asarray(mask, bool)
-        rng, was_training = np.random.default_rng(seed), self.training
+        seen = np.ones(ids.shape, bool) if mask is None else _boolean(mask)
+        if seen.shape != ids.shape or not seen[:, -1].all():
+            raise ValueError(
+                f"GPT.stream: mask has shape {seen.shape}; expected {ids.shape}, padded on the left"
+            )
+        check_sampling(temperature, top_k, top_p)
+        rng = np.random.default_rng(seed)
+        return self._stream(ids, seen, count, use_cache, (rng, temperature, top_k, top_p))
+
+    def _stream(self, ids, seen, count, use_cache, sampling) -> Iterator[np.ndarray]:
         caches: list[KVCache] = []
-        self.eval()
-        try:
-            for _ in range(count):
-                ids, seen = ids[:, -self.config.context :], seen[:, -self.config.context :]
-                known = caches[0].length if caches else 0
-                if not use_cache or not caches or known >= ids.shape[1]:
-                    caches, known = [KVCache(self.config.context) for _ in self.blocks], 0
-                positions = np.maximum(seen.cumsum(axis=1) - 1, 0)
-                with no_grad():
-                    hidden = self(
-                        ids[:, known:], positions=positions[:, known:], mask=seen, caches=caches
-                    )
-                    logits = self.logits(hidden[:, -1]).data  # B V
-                token = sample(logits, rng, temperature, top_k, top_p)
-                yield token
-                ids = np.concatenate([ids, token[:, None]], axis=1)
-                seen = np.concatenate([seen, np.ones_like(token[:, None], bool)], axis=1)
-        finally:
-            self.train(was_training)
+        for _ in range(count):
+            ids, seen = ids[:, -self.config.context :], seen[:, -self.config.context :]
+            known = caches[0].length if caches else 0
+            if not use_cache or not caches or known >= ids.shape[1]:
+                caches, known = [KVCache(self.config.context) for _ in self.blocks], 0
+            positions = np.maximum(seen.cumsum(axis=1) - 1, 0)[:, known:]
+            with self.evaluating():
+                hidden = self(ids[:, known:], positions=positions, mask=seen, caches=caches)
+                logits = self.logits(hidden[:, -1]).data  # B V
+            token = sample(logits, *sampling)
+            yield token
+            ids = np.concatenate([ids, token[:, None]], axis=1)
+            seen = np.concatenate([seen, np.ones_like(token[:, None], bool)], axis=1)
 
     def generate(self, prompt: np.ndarray, count: int, **options) -> np.ndarray:
         """The prompt and ``count`` tokens after it, (B, T + count); options as in ``stream``."""
@@ -240,5 +248,12 @@ class GPT(Module):
         return longer
 
 
+def _boolean(mask: np.ndarray) -> np.ndarray:
+    mask = np.asarray(mask)
+    if mask.dtype.kind not in "biu":
+        raise TypeError(f"GPT: a mask has dtype {mask.dtype}; expected bool, True at real tokens")
+    return mask.astype(bool)
+
+
 def _key_mask(mask: np.ndarray | None) -> np.ndarray | None:
-    return None if mask is None else np.asarray(mask, bool)[:, None, None, :]  # B S -> B 1 1 S
+    return None if mask is None else _boolean(mask)[:, None, None, :]  # B S -> B 1 1 S

@@ -161,6 +161,8 @@ class GPTClassifier(Module):
         N, K = batch.last.shape
         states = hidden[np.arange(N * K), batch.last.reshape(-1)]  # (N K) T C -> (N K) C
         states = self.dropout(states).reshape(N, K, -1)  # (N K) C -> N K C
+        if self.head.weight.shape[0] == K == 1:
+            raise ValueError("GPTClassifier: one class and one sequence leave nothing to choose")
         if self.head.weight.shape[0] == 1:
             return self.head(states).reshape(N, K)
         return self.head(states.sum(axis=1))

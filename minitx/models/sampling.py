@@ -5,6 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 
+def check_sampling(temperature: float, top_k: int, top_p: float) -> None:
+    """Raises ValueError outside temperature >= 0, top_k >= 0, 0 < top_p <= 1."""
+    if not (temperature >= 0 and top_k >= 0 and 0 < top_p <= 1):
+        raise ValueError(
+            f"sample: temperature {temperature}, top_k {top_k}, top_p {top_p}; "
+            "expected temperature >= 0, top_k >= 0 and 0 < top_p <= 1"
+        )
+
+
 def sample(
     logits: np.ndarray,
     rng: np.random.Generator,
@@ -20,11 +29,7 @@ def sample(
     first.  Raises ValueError outside temperature >= 0, top_k >= 0, 0 < top_p <= 1, on logits that
     have other axes, and on logits that are not finite.
     """
-    if not (temperature >= 0 and top_k >= 0 and 0 < top_p <= 1):
-        raise ValueError(
-            f"sample: temperature {temperature}, top_k {top_k}, top_p {top_p}; "
-            "expected temperature >= 0, top_k >= 0 and 0 < top_p <= 1"
-        )
+    check_sampling(temperature, top_k, top_p)
     if logits.ndim != 2 or logits.shape[1] == 0:
         raise ValueError(f"sample: logits have shape {logits.shape}; expected (B, V), V >= 1")
     if not np.isfinite(logits).all():

@@ -30,15 +30,16 @@ class KVCache:
         end = self.length + T
         if end > self.capacity:
             raise ValueError(f"KVCache: {end} positions do not fit its capacity of {self.capacity}")
+        before = self.keys if self.length else k
+        expected = (*before.shape[:2], T, before.shape[3])
+        if not k.shape == v.shape == expected or not k.dtype == v.dtype == before.dtype:
+            raise ValueError(
+                f"KVCache: keys {k.dtype}{k.shape} and values {v.shape} after others that were "
+                f"{before.dtype}{expected}; make a new cache for another batch"
+            )
         if self.length == 0:
             self.keys = np.empty((B, H, self.capacity, D), k.dtype)
             self.values = np.empty_like(self.keys)
-        expected = (*self.keys.shape[:2], T, self.keys.shape[3])
-        if k.shape != expected or v.shape != expected or k.dtype != self.keys.dtype:
-            raise ValueError(
-                f"KVCache: keys {k.dtype}{k.shape} and values {v.shape} after others that were "
-                f"{self.keys.dtype}{expected}; make a new cache for another batch"
-            )
         self.keys[:, :, self.length : end] = k
         self.values[:, :, self.length : end] = v
         self.length = end

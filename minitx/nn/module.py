@@ -116,7 +116,7 @@ class Module:
     def astype(self: M, dtype: Any) -> M:
         """Convert the state's floats, in place, before an optimizer packs it.  Returns itself."""
         dtype = np.dtype(dtype)
-        if dtype.kind != "f":
+        if dtype not in (np.float32, np.float64):
             raise TypeError(f"{type(self).__name__}.astype: {dtype}; expected float32 or float64")
         for _, x in self.named_tensors():
             if x.dtype.kind == "f":

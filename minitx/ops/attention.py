@@ -20,8 +20,8 @@ def attend(
     q: (B, H, T, D), k and v: (B, H, S, D) -> (B, H, T, D).
     mask: boolean, four axes that broadcast to (B, H, T, S), True where attention is allowed; a
     query that may see nothing gives zeros.  bias: added to the scores, likewise four axes.
-    causal: query i sees keys up to i + S - T.  window: and only the last ``window`` of these (Child
-    et al. 2019's local attention); 0 for all.  scale: 1 / sqrt(D) unless given.
+    causal: query i sees keys up to i + S - T.  window: and none at i + S - T - window or before
+    (Child et al. 2019's local attention); 0 for no such bound.  scale: 1 / sqrt(D) unless given.
     dropout: on the probabilities, drawn from the Generator ``rng``.
     """
     _check(q, k, v, mask, bias)

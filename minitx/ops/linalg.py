@@ -34,11 +34,11 @@ def matmul(a, b):
 
         def da():
             gradient = kernels.matmul(dy, _mT(columns))
-            return gradient if a.ndim > 1 else gradient.reshape(-1, a.size).sum(axis=0)
+            return gradient if a.ndim > 1 else kernels.column_sums(gradient.reshape(-1, a.size))
 
         def db():
             gradient = kernels.matmul(_mT(rows), dy)
-            return gradient if b.ndim > 1 else gradient.reshape(-1, b.size).sum(axis=0)
+            return gradient if b.ndim > 1 else kernels.column_sums(gradient.reshape(-1, b.size))
 
         return da, db
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
 
 from ..tensor import op
 
@@ -19,8 +20,7 @@ def _accurate(reduction, x, axis, keepdims, **options):
 
 
 def _axes(axis, ndim):
-    axes = range(ndim) if axis is None else np.atleast_1d(axis).tolist()
-    return tuple(a % ndim for a in axes)
+    return tuple(range(ndim)) if axis is None else normalize_axis_tuple(axis, ndim)
 
 
 def _count(x, axis):
@@ -37,12 +37,14 @@ def _stretch(y, axis, keepdims, shape):
 
 @op
 def sum(x, axis=None, keepdims=False):  # noqa: A001
+    """The sum of the elements."""
     y = _accurate(np.sum, x, axis, keepdims)
     return y, lambda dy: (_stretch(dy, axis, keepdims, x.shape),)
 
 
 @op
 def mean(x, axis=None, keepdims=False):
+    """The sum of the elements over their number."""
     y = _accurate(np.mean, x, axis, keepdims)
     count = x.dtype.type(_count(x, axis))
     return y, lambda dy: (_stretch(dy / count, axis, keepdims, x.shape),)

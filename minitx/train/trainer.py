@@ -234,6 +234,8 @@ class Trainer:
             info = json.loads(metadata["training"])
             step, log_bytes = whole("step", info["step"], 0), whole("log", info["log_bytes"], 0)
             self._go_to(info)
+            if other := [key for key, x in self.metadata.items() if metadata.get(key) != x]:
+                raise ValueError(f"its {', '.join(other)} is another")
             self.log.go_to(step, log_bytes)
         except Exception as error:
             self._go_to(before)
