@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from minitx import ops
+from minitx import ops, tensor
 from minitx.gradcheck import GradientError, KinkError, gradcheck
 from minitx.tensor import OPS, Tensor, op
 
@@ -258,3 +258,24 @@ def test_the_seed_chooses_directions():
 def test_a_result_that_depends_on_nothing_is_refused():
     with pytest.raises(ValueError, match="depends on no input"):
         gradcheck(lambda x: Tensor(np.ones(3)), np.ones(3))
+
+
+def test_an_error_of_a_thousandth_in_a_deep_model_is_found_by_name(monkeypatch):
+    rng = np.random.default_rng(0)
+    weights = {f"layers.{n}.weight": tensor.Tensor(rng.normal(size=(4, 4))) for n in range(4)}
+    weights["bias"] = tensor.Tensor(rng.normal(size=4))
+
+    def model(x):
+        x = x + weights["bias"]
+        for n in range(4):
+            normed = ops.layer_norm(x, np.ones(4), np.zeros(4))
+            x = x + ops.gelu(normed @ weights[f"layers.{n}.weight"])
+        return x
+
+    gradcheck(model, rng.normal(size=(3, 4)), parameters=weights)
+    right = tensor.unbroadcast
+    monkeypatch.setattr(
+        tensor, "unbroadcast", lambda g, shape: right(g, shape) * (1.001 if shape == (4,) else 1)
+    )
+    with pytest.raises(GradientError, match="gradient of bias "):
+        gradcheck(model, rng.normal(size=(3, 4)), parameters=weights)
