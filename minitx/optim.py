@@ -136,7 +136,7 @@ class Optimizer:
 
 
 class SGD(Optimizer):
-    """Stochastic gradient descent with momentum:
+    """Stochastic gradient descent with momentum.
 
     u = momentum * u + g;  x = x - lr * (u + weight_decay * x)
     """
@@ -165,7 +165,11 @@ class SGD(Optimizer):
 
 
 class AdamW(Optimizer):
-    """Adam with decoupled weight decay (Loshchilov and Hutter 2019, algorithm 2)."""
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019, algorithm 2).
+
+    A step shrinks a decayed parameter by lr * weight_decay, as is usual; the paper does not scale
+    its lambda by the learning rate.
+    """
 
     slots = ("m", "v")
 
@@ -236,11 +240,10 @@ class EMA:
 def warmup_cosine(
     peak: float, warmup: int, total: int, floor: float = 0.0
 ) -> Callable[[int], float]:
-    """A schedule: a line up to ``peak`` in ``warmup`` steps, then half a cosine down to ``floor``,
-    which step number ``total`` and all after it have.
+    """A schedule: a line up to ``peak`` in ``warmup`` steps, then half a cosine down to ``floor``.
 
-    The function returned takes a step, counted from 0, to its learning rate (Loshchilov and Hutter
-    2017).
+    The function returned takes a step, counted from 0, to its learning rate; that is ``floor`` at
+    step ``total`` and after it (Loshchilov and Hutter 2017).
     """
     if not 0 <= warmup <= total or not total:
         raise ValueError(

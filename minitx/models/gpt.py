@@ -94,9 +94,7 @@ class GPTConfig:
 
 
 class GPT(Module):
-    """``loss(inputs, targets)`` to train, ``generate(prompt, count)`` to write, ``logits(hidden)``
-    in between.
-    """
+    """``loss(inputs, targets)`` to train, ``generate(prompt, count)`` to write."""
 
     def __init__(self, config: GPTConfig, rng: np.random.Generator | int = 0):
         c, rng = config, np.random.default_rng(rng)

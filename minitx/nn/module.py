@@ -46,9 +46,9 @@ def normal(rng: np.random.Generator, std: float, *shape: int) -> Tensor:
 
 
 class Module:
-    """Base of layers and models: assign tensors, modules, or lists and dicts of them to attributes,
-    and define ``forward``.
+    """Base of layers and models.
 
+    Assign tensors, modules, or lists and dicts of them to attributes, and define ``forward``.
     A tensor that requires a gradient is a trainable parameter; one that does not is frozen, or a
     buffer, and belongs to the state all the same.  A tensor reachable under several names is one
     parameter, under the first of them.
