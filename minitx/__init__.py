@@ -7,14 +7,19 @@ mx.softmax(x @ x.T).var().backward()
 x.grad
 """
 
+from . import coretype  # noqa: F401  (before anything loads NumPy)
+
+# isort: split
 from . import checkpoint, data, models, nn, ops, optim, text, train
 from .gradcheck import gradcheck
 from .jit import use_kernels
+from .memory import keep_freed_memory
 from .ops import *  # noqa: F403
 from .tensor import Observer, Tensor, no_grad, observing, op
 from .threads import get_threads, release_blas, set_threads
 
 __version__ = "0.1.0"
+keep_freed_memory()
 
 # fmt: off
 __all__ = [

@@ -19,7 +19,7 @@ from typing import Any
 
 import numba
 import numpy as np
-from numba import prange, types
+from numba import types
 from numba.core import config as numba_config
 from numba.extending import overload
 
@@ -35,7 +35,6 @@ __all__ = [
     "compiled",
     "jit",
     "kernel",
-    "prange",
     "use_kernels",
 ]
 
@@ -51,28 +50,21 @@ _CACHE = cache_folder() if COMPILED else None
 # ---- compiling -----------------------------------------------------------------------------------
 
 
-def jit(
-    function: Callable | None = None,
-    *,
-    parallel: bool = False,
-    exact: bool = False,
-    strided: str = "",
-) -> Any:
-    """Compile on the first call; ``strided`` names the array arguments whose strides are free."""
+def jit(function: Callable | None = None, *, exact: bool = False, strided: str = "") -> Any:
+    """Compile on the first call; ``strided`` names the array arguments whose strides are free.
+
+    A helper is inlined into each kernel that calls it, so that a kernel has the same machine code
+    in the process that compiled it and in those that load it.
+    """
     if function is None:
-        return lambda f: jit(f, parallel=parallel, exact=exact, strided=strided)
-    flags = EXACT_FLAGS if exact else FLAGS
-    # A helper is inlined into each kernel that calls it: a copy of its own, optimised apart, would
-    # be what runs in the process that compiled it, but not in those that load it from the cache.
+        return lambda f: jit(f, exact=exact, strided=strided)
+    # Flags are a function's own: where they differ from the caller's, LLVM inlines, later.
     dispatcher = numba.njit(
-        parallel=parallel, forceinline=not parallel, fastmath=flags, error_model="numpy"
+        inline="never" if exact else "always",
+        forceinline=exact,
+        fastmath=EXACT_FLAGS if exact else FLAGS,
+        error_model="numpy",
     )(function)
-    if _CACHE is not None:
-        saved, numba_config.CACHE_DIR = numba_config.CACHE_DIR, str(_CACHE)
-        try:
-            dispatcher.enable_caching()
-        finally:
-            numba_config.CACHE_DIR = saved
     if COMPILED:
         dispatcher.strided = frozenset(strided.split())
     return dispatcher
@@ -84,7 +76,7 @@ def by_dtype(single: Callable, double: Callable) -> Callable:
     def function(x):
         return single(x) if isinstance(x, np.float32) else double(x)
 
-    @overload(function, inline="never")
+    @overload(function, jit_options={"forceinline": True})
     def choose(x):
         return (lambda x: single(x)) if x == types.float32 else (lambda x: double(x))
 
@@ -121,23 +113,30 @@ class Compiled:
         self.names = list(inspect.signature(dispatcher.py_func).parameters)
         self.free = [name in dispatcher.strided for name in self.names]
         self.entries: dict[tuple, Callable] = {}
+        if _CACHE is not None:
+            saved, numba_config.CACHE_DIR = numba_config.CACHE_DIR, str(_CACHE)
+            try:
+                dispatcher.enable_caching()
+            finally:
+                numba_config.CACHE_DIR = saved
 
     def __call__(self, *args: Any) -> Any:
         key: list[Any] = []
-        values, work = [], 0
-        for value, free in zip(args, self.free, strict=True):
+        values, work = list(args), 0
+        for i, value in enumerate(args):
             if isinstance(value, np.ndarray):
-                if not (free or value.flags.c_contiguous) or not value.dtype.isnative:
-                    value = np.ascontiguousarray(value, value.dtype.newbyteorder("="))
-                key.append((value.dtype, value.ndim))
+                dtype = value.dtype
+                if not (self.free[i] or value.flags.c_contiguous) or not dtype.isnative:
+                    values[i] = np.ascontiguousarray(value, dtype.newbyteorder("="))
+                key += dtype.num, value.ndim
                 work += value.size
             else:
                 key.append(type(value))
-            values.append(value)
-        entry = self.entries.get(tuple(key))
-        if entry is None:
-            entry = self.entries[tuple(key)] = self._compile(values)
+        kinds = tuple(key)
         with _launching:
+            entry = self.entries.get(kinds)
+            if entry is None:
+                entry = self.entries[kinds] = self._compile(values)
             return call(entry, values, work)
 
     def _compile(self, values: list) -> Callable:
@@ -173,9 +172,14 @@ if _default not in ("ref", "jit"):
 
 
 def _after_fork() -> None:
-    """A forked child has none of its parent's threads, and GNU OpenMP ends it for trying."""
+    """A forked child has none of its parent's threads, and GNU OpenMP ends it for trying.
+
+    If one of these was compiling or computing, its locks stay locked in the child.
+    """
     global _forked
-    _forked = _forked or launched()
+    if idle := _launching.acquire(blocking=False):
+        _launching.release()
+    _forked = _forked or launched() or not idle
 
 
 if hasattr(os, "register_at_fork"):

@@ -27,7 +27,8 @@ def _source_key() -> str:
     package = pathlib.Path(__file__).parent
     kernels = sorted((package / "kernels").glob("*.py"))
     digest = hashlib.sha256()
-    for path in [package / "jit.py", package / "threads.py", *kernels]:
+    level0 = ("jit", "simd", "tasks", "threads")
+    for path in [*(package / f"{name}.py" for name in level0), *kernels]:
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 

@@ -1,10 +1,9 @@
-"""One pool of threads: Numba's.  NumPy's OpenBLAS is lent to it, one block of a product at a time.
+"""One pool of threads: Numba's.
 
-OpenBLAS keeps threads of its own, which spin after each product and fight Numba's for the cores.
-So its own threading is switched off at our first product (``openblas_set_num_threads(1)``), and a
-product is cut into blocks of rows that Numba's threads compute by calling ``cblas_?gemm`` through
-its address.  ``release_blas()`` gives the threads back.  Where NumPy stands on another library
-(Accelerate, MKL), there is no address and products go through ``np.matmul``.
+Our products do not need NumPy's OpenBLAS (kernels/linalg.py), but a program may use it between our
+kernels.  Its threads spin for some 26 ms after each product, and fight ours for the cores: a step
+takes up to twenty times longer, measured.  So OpenBLAS is set to one thread at our first kernel;
+``release_blas()`` gives it its threads back.
 """
 
 from __future__ import annotations
@@ -20,14 +19,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numba
-import numba.experimental.function_type  # noqa: F401  (numba.typeof learns WrapperAddressProtocol)
 import numpy as np
-from numba import types
 
 # Between two kernels GNU OpenMP's threads spin, as if forever; with another program on the cores,
 # every kernel then waits for the scheduler (ten times slower, measured).  This bounds the spinning.
 if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
-    os.environ["GOMP_SPINCOUNT"] = "5000"
+    os.environ["GOMP_SPINCOUNT"] = "20000"
 
 
 # ---- how many threads ----------------------------------------------------------------------------
@@ -65,6 +62,8 @@ def call(entry: Callable, arguments: list, work: int) -> Any:
 
     work: the number of elements.  Numba counts per Python thread, so the calling one is told first.
     """
+    if _taken is None:
+        _quiet_blas()
     if _thread.count != _wanted:
         numba.set_num_threads(_wanted)
         _thread.count = _wanted
@@ -86,33 +85,8 @@ def launched() -> bool:
 
 # ---- NumPy's OpenBLAS ----------------------------------------------------------------------------
 
-_I = types.int64  # an enum or a 32-bit BLAS integer reads the low half of the same register
 _SPELLINGS = [("scipy_", "64_"), ("", "64_"), ("scipy_", ""), ("", "")]
-_NAMES = [
-    "cblas_sgemm",
-    "cblas_dgemm",
-    "openblas_get_corename",
-    "openblas_get_num_threads",
-    "openblas_set_num_threads",
-]
-
-
-class _Gemm(types.WrapperAddressProtocol):
-    """The address of ``cblas_?gemm``, in the form in which compiled code takes a function.
-
-    (order, transpose a, transpose b, M, N, K, alpha, *a, lda, *b, ldb, beta, *c, ldc)
-    """
-
-    def __init__(self, function, real):
-        self.address = ctypes.cast(function, ctypes.c_void_p).value
-        integers, pointer = [_I] * 6, types.uintp
-        self.type = types.void(*integers, real, pointer, _I, pointer, _I, real, pointer, _I)
-
-    def __wrapper_address__(self):
-        return self.address
-
-    def signature(self):
-        return self.type
+_NAMES = ["openblas_get_corename", "openblas_get_num_threads", "openblas_set_num_threads"]
 
 
 def _libraries() -> list[str]:
@@ -129,7 +103,7 @@ def _libraries() -> list[str]:
 
 @functools.cache
 def openblas() -> dict | None:
-    """NumPy's OpenBLAS: its ``path``, ``core`` type, both products by dtype, and thread counts.
+    """NumPy's OpenBLAS: its ``path``, ``core`` type, ``get_num_threads`` and ``set_num_threads``.
 
     None if NumPy has none.
     """
@@ -148,36 +122,30 @@ def _described(path: str, found: dict) -> dict:
     return {
         "path": path,
         "core": found["openblas_get_corename"]().decode(),
-        "float32": _Gemm(found["cblas_sgemm"], types.float32),
-        "float64": _Gemm(found["cblas_dgemm"], types.float64),
         "get_num_threads": found["openblas_get_num_threads"],
         "set_num_threads": found["openblas_set_num_threads"],
     }
 
 
-_lent: int | None = None  # how many threads OpenBLAS had before we switched them off
-_lending = threading.Lock()
+_taken: int | None = None  # threads that OpenBLAS had before we left it one; 0: no OpenBLAS
+_taking = threading.Lock()
 
 
-def gemm(dtype: np.dtype) -> _Gemm | None:
-    """``cblas_?gemm`` for float32 or float64 on the calling thread alone; None without OpenBLAS."""
-    global _lent
-    blas = openblas()
-    if blas is None:
-        return None
-    if _lent is None:
-        with _lending:
-            if _lent is None:
-                before = blas["get_num_threads"]()
+def _quiet_blas() -> None:
+    global _taken
+    with _taking:
+        if _taken is None:
+            blas = openblas()
+            before = blas["get_num_threads"]() if blas else 0
+            if blas:
                 blas["set_num_threads"](1)
-                _lent = before
-    return blas.get(dtype.name) if dtype.isnative else None
+            _taken = before
 
 
 def release_blas() -> None:
-    """Give OpenBLAS its own threads back, as they were; our next product takes them again."""
-    global _lent
-    with _lending:
-        if _lent is not None:
-            openblas()["set_num_threads"](_lent)  # type: ignore[index]
-            _lent = None
+    """Give OpenBLAS its threads back, as they were; our next kernel takes them again."""
+    global _taken
+    with _taking:
+        if _taken:
+            openblas()["set_num_threads"](_taken)  # type: ignore[index]
+        _taken = None

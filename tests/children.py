@@ -17,7 +17,7 @@ from minitx.jit import chosen
 
 def answer():
     a, b = np.random.default_rng(0).normal(size=(2, 130, 130))
-    right = np.allclose(K.matmul(a, b), a @ b) and np.allclose(K.gelu(a), K.gelu.ref(a))
+    right = np.allclose(K.matmul(a, b), a @ b) and np.allclose(K.softmax(a), K.softmax.ref(a))
     return chosen(), right
 
 

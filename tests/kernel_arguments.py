@@ -20,7 +20,7 @@ LAYOUTS += ["foreign"] if COMPILED else []  # machine code knows one byte order
 LONG = 150 if COMPILED else 4  # reaches over the blocks of every kernel; plain Python has no time
 seeds = st.integers(0, 2**32 - 1)
 dtypes = st.sampled_from([np.float32, np.float64])
-edges = st.sampled_from([32, 33, 64, 65, 129] if COMPILED else [1, 2])
+edges = st.sampled_from([64, 65, 95, 96, 97, 129] if COMPILED else [1, 2])
 sides = st.one_of(st.integers(1, 4), st.integers(0, LONG), edges)
 widths = st.one_of(st.integers(1, 3), st.integers(1, LONG))
 keys = st.integers(0, 2**64 - 1).map(np.uint64)
@@ -75,22 +75,20 @@ def row_shapes(draw):
 # of one shape, and linear, or nearly
 
 
-@arguments_of("gelu")
-def _gelu(draw):
-    return (draw(arrays(draw(row_shapes()), draw(dtypes), size=3)),)
+activations = st.integers(0, len(K.ACTIVATIONS) - 1)
 
 
-@arguments_of("gelu_vjp")
-def _gelu_vjp(draw):
+@arguments_of("activate")
+def _activate(draw):
+    return draw(arrays(draw(row_shapes()), draw(dtypes), size=3)), draw(activations)
+
+
+@arguments_of("activate_vjp")
+def _activate_vjp(draw):
     shape, dtype = draw(row_shapes()), draw(dtypes)
-    dy = draw(
-        arrays(shape, dtype, special=False)
-    )  # times a tail: 0 in one form, 1e-15 in the other
-    return dy, draw(arrays(shape, dtype, size=3))
-
-
-ARGUMENTS["gelu_tanh"] = ARGUMENTS["gelu"]
-ARGUMENTS["gelu_tanh_vjp"] = ARGUMENTS["gelu_vjp"]
+    # in the tail the slope is 0 in one form and 1e-15 in the other: times infinity they differ
+    dy = draw(arrays(shape, dtype, special=False))
+    return dy, draw(arrays(shape, dtype, size=3)), draw(activations)
 
 
 @arguments_of("column_sums")
@@ -190,11 +188,22 @@ def matrices(draw, shape, dtype):
 
 @arguments_of("matmul")
 def _matmul(draw):
-    large = st.integers(100, 150) if COMPILED else sides
-    M, K, N = (draw(side) for side in draw(st.sampled_from([(sides,) * 3, (large,) * 3])))
+    large = st.integers(100, 450) if COMPILED else sides  # over the blocks in each direction
+    few = st.integers(1, 5)
+    kinds = [(sides, sides, sides), (large, large, large), (few, large, large)]
+    M, K, N = (draw(side) for side in draw(st.sampled_from(kinds)))
     lead = draw(hnp.mutually_broadcastable_shapes(num_shapes=2, max_dims=2, min_side=0, max_side=3))
     dtype, (first, second) = draw(dtypes), lead.input_shapes
     return draw(matrices((*first, M, K), dtype)), draw(matrices((*second, K, N), dtype))
+
+
+@arguments_of("linear")
+def _linear(draw):
+    side = sides if not COMPILED else st.one_of(sides, st.integers(100, 700))
+    (N, I, O), dtype = (draw(side) for _ in range(3)), draw(dtypes)  # noqa: E741
+    bias = draw(st.one_of(st.none(), arrays((O,), dtype, special=False)))
+    x, weight = draw(matrices((N, I), dtype)), draw(matrices((O, I), dtype))
+    return x, weight, bias, draw(activations)
 
 
 # optimisation

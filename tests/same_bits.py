@@ -5,6 +5,8 @@ Started by test_kernels.py with ``NUMBA_NUM_THREADS=4``, which holds for a whole
 
 from __future__ import annotations
 
+import itertools
+
 import numba
 import numpy as np
 
@@ -14,6 +16,8 @@ from minitx.jit import KERNELS
 
 MATRICES = [  # (M, K) @ (K, N), some with leading axes that broadcast
     ((1, 1100), (1100, 1000)),
+    ((4, 1100), (1100, 1000)),
+    ((5, 4000), (4000, 300)),
     ((1030, 33), (33, 40)),
     ((300, 257), (257, 190)),
     ((129, 100), (100, 300)),
@@ -29,6 +33,13 @@ def matrix_pairs(normal):
         yield normal(*a), normal(*b[:-2], *b[:-3:-1]).swapaxes(-1, -2)
 
 
+def layers(normal):
+    """Every activation, with a bias and without, of many rows and of few."""
+    for activation, bias, rows in itertools.product(range(5), (None, normal(200)), (1000, 3)):
+        yield normal(rows, 67), normal(200, 67), bias, activation
+    yield normal(1200, 300).T, normal(1200, 67).T, normal(67), 2
+
+
 def attention(normal, rng):
     q, k, v = normal(2, 3, 150, 13), normal(2, 3, 170, 13), normal(2, 3, 170, 13)
     mask, bias = rng.random((2, 1, 1, 170)) < 0.7, normal(1, 3, 150, 170)
@@ -36,6 +47,8 @@ def attention(normal, rng):
         options = mask, bias, causal, window, 0.3, p, np.uint64(7)
         y, lse = K.attend.ref(q, k, v, *options)
         yield (q, k, v, *options), (normal(2, 3, 150, 13), q, k, v, y, lse, *options)
+        few = q[:, :, :3], k, v, mask, bias[:, :, :3], *options[2:]  # queries
+        yield few, (normal(2, 3, 3, 13), *few[:3], *K.attend.ref(*few), *few[3:])
 
 
 def cases(name, dtype):
@@ -50,6 +63,8 @@ def cases(name, dtype):
     loss = x, targets, -100, 0.1
     param, grad, m, v = normal(4, 50_000) ** 2
     return {
+        "activate": lambda: [(x, activation) for activation in range(5)],
+        "activate_vjp": lambda: [(dy, x, activation) for activation in range(5)],
         "adamw": lambda: [(param, grad, m, v, 1.0, 1e-3, 0.9, 0.999, 1e-8, 0.1, 3)],
         "attend": lambda: [forward for forward, _ in attention(normal, rng)],
         "attend_vjp": lambda: [backward for _, backward in attention(normal, rng)],
@@ -60,12 +75,9 @@ def cases(name, dtype):
         ],
         "dropout": lambda: [(x, 0.3, np.uint64(5))],
         "embedding_vjp": lambda: [(dy, np.abs(targets), 101)],
-        "gelu": lambda: [(x,)],
-        "gelu_tanh": lambda: [(x,)],
-        "gelu_tanh_vjp": lambda: [(dy, x)],
-        "gelu_vjp": lambda: [(dy, x)],
         "layer_norm": lambda: [(x, weight, weight, 1e-5)],
         "layer_norm_vjp": lambda: [(dy, x, weight, *K.layer_norm.ref(x, weight, weight, 1e-5)[1:])],
+        "linear": lambda: layers(normal),
         "matmul": lambda: matrix_pairs(normal),
         "softmax": lambda: [(x,)],
         "softmax_vjp": lambda: [(dy, K.softmax.ref(x))],

@@ -10,10 +10,12 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from hypothesis import assume
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import minitx.ops  # noqa: F401  (fills OPS)
+from minitx.kernels import ACTIVATIONS
 from minitx.tensor import OPS
 
 STRATEGIES: dict[str, st.SearchStrategy] = {}
@@ -253,7 +255,11 @@ def _linear(draw, name):
     inputs, outputs = draw(st.integers(0, 4)), draw(st.integers(0, 4))
     x = draw(arrays((*draw(shapes(max_dims=2)), inputs)))
     bias = draw(st.one_of(st.none(), arrays((outputs,))))
-    return (x, draw(arrays((outputs, inputs))), bias), {}
+    weight, activation = draw(arrays((outputs, inputs))), draw(st.sampled_from(ACTIVATIONS))
+    if activation == "relu":  # a kink at 0: away from it
+        z = x @ weight.T + (0 if bias is None else bias)
+        assume(np.abs(z).min(initial=1) > 1e-3)
+    return (x, weight, bias), {"activation": activation}
 
 
 @strategy_for("embedding")
@@ -263,15 +269,13 @@ def _embedding(draw, name):
     return (draw(arrays((V, C))), np.asarray(ids)), {}
 
 
-@strategy_for("attend")
-def _attend(draw, name):
-    B, H, T, S = (draw(st.integers(0, n)) for n in (2, 2, 4, 5))
-    D = draw(st.integers(1, 3))
+@st.composite
+def attention_settings(draw, B, H, T, S):
+    """(mask, bias) and the options of ``attend`` for scores (B, H, T, S)."""
     rng = np.random.default_rng(draw(seeds))
     small = [draw(st.sampled_from([1, n])) for n in (B, H, T)]
     mask = rng.random((*small, draw(st.sampled_from([1, S])))) < 0.7
     bias = draw(arrays((*small, S)))
-    q, k, v = draw(arrays((B, H, T, D))), draw(arrays((B, H, S, D))), draw(arrays((B, H, S, D)))
     options = {
         "causal": draw(st.booleans()),
         "window": draw(st.integers(0, 3)),
@@ -280,7 +284,23 @@ def _attend(draw, name):
         "rng": Seed(draw(seeds)),
     }
     mask, bias = draw(st.sampled_from([None, mask])), draw(st.sampled_from([None, bias]))
-    return (q, k, v, mask, bias), options
+    return (mask, bias), options
+
+
+@strategy_for("attend")
+def _attend(draw, name):
+    B, H, T, S = (draw(st.integers(0, n)) for n in (2, 2, 4, 5))
+    D = draw(st.integers(1, 3))
+    more, options = draw(attention_settings(B, H, T, S))
+    q, k, v = draw(arrays((B, H, T, D))), draw(arrays((B, H, S, D))), draw(arrays((B, H, S, D)))
+    return (q, k, v, *more), options
+
+
+@strategy_for("self_attend")
+def _self_attend(draw, name):
+    B, heads, T, D = draw(st.integers(0, 2)), *(draw(st.integers(1, n)) for n in (3, 4, 3))
+    more, options = draw(attention_settings(B, heads, T, T))
+    return (draw(arrays((B, T, 3 * heads * D))), heads, *more), options
 
 
 # shapes
@@ -341,6 +361,15 @@ def _getitem(draw, name):
     return (x, index), {}
 
 
+def side_by_side(parts):
+    """The same arrays as views of one buffer, one after the other."""
+    buffer = np.concatenate([[0.0], *(x.reshape(-1) for x in parts)])
+    stops = 1 + np.cumsum([x.size for x in parts])
+    return [
+        buffer[stop - x.size : stop].reshape(x.shape) for x, stop in zip(parts, stops, strict=True)
+    ]
+
+
 @strategy_for("concatenate")
 def _concatenate(draw, name):
     shape = list(draw(shapes(min_dims=1)))
@@ -349,6 +378,8 @@ def _concatenate(draw, name):
     for length in draw(st.lists(st.integers(0, 3), min_size=1, max_size=3)):
         shape[axis] = length
         parts.append(draw(arrays(tuple(shape))))
+    if draw(st.booleans()):
+        parts = side_by_side(parts)
     return tuple(parts), {"axis": axis}
 
 

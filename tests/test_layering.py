@@ -14,8 +14,9 @@ ROOT = pathlib.Path(minitx.__file__).parent
 
 # Level, folder, files.  A folder's __init__ comes after its files, minitx/__init__ after all.
 HOUSE = """
-    0  .                threads jitcache jit
-    1  kernels          scalar activation embedding linalg norm optimizer softmax dropout attention
+    0  .                coretype memory threads jitcache jit simd tasks
+    1  kernels          scalar sums activation embedding linalg norm optimizer softmax dropout
+    1  kernels          attention_tiles attention
     1  .                operators
     2  .                tensor
     3  ops              checks activation arithmetic dropout embedding linalg loss norm reduce shape
@@ -29,8 +30,10 @@ HOUSE = """
     5  models.official  gpt
     5  models           sampling gpt gpt_finetune
     5  train            log nonfinite terminal trainer
+    6  .                warmup selftest doctor
+    7  .                cli __main__
 """
-INSTALLED = {"numpy", "numba"}  # all that minitx needs to be imported
+INSTALLED = {"numpy", "numba", "llvmlite"}  # all that minitx needs; Numba brings the last
 
 
 def listed():
@@ -126,7 +129,7 @@ def test_imports_point_upwards(module):
             "try:\n    from scipy import special\nexcept ImportError:\n    pass",
             "module level",
         ),
-        ("jit", "from minitx.threads import gemm", ""),
+        ("jit", "from minitx.threads import call", ""),
         ("ops.linalg", "from .. import kernels\nfrom ..kernels.norm import layer_norm", ""),
         ("ops.linalg", "import os.path\nimport numpy as np\nfrom numba.core import config", ""),
         ("ops.linalg", "def draw():\n    import matplotlib", ""),

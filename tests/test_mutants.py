@@ -84,9 +84,9 @@ def no_mask(dy, vjp, x):
     return (dy,)
 
 
-@kernel_mutant("gelu", "gelu_vjp", normal(3, 4))
-def other_form_of_gelu(right, dy, x):
-    return kernels.gelu_tanh_vjp(dy, x)
+@kernel_mutant("gelu", "activate_vjp", normal(3, 4))
+def other_form_of_gelu(right, dy, x, activation):
+    return right(dy, x, kernels.ACTIVATIONS.index("gelu_tanh"))
 
 
 # Broadcasting, reductions, shapes
@@ -211,6 +211,32 @@ def weight_transposed(dy, vjp, x, weight, bias):
 @mutant("linear", normal(4, 3), normal(3, 3), normal(3))
 def bias_left_out(dy, vjp, x, weight, bias):
     return dy @ weight, dy.T @ x, None
+
+
+for _activation in kernels.ACTIVATIONS[1:]:
+    LINEAR = normal(4, 3), normal(3, 3), normal(3), _activation
+
+    @kernel_mutant("linear", "activate_vjp", *LINEAR)
+    def slope_dropped(right, dy, z, activation):
+        return right(dy, z, kernels.ACTIVATIONS.index("identity"))
+
+    @kernel_mutant("linear", "activate_vjp", *LINEAR)
+    def slope_at_the_result(right, dy, z, activation):
+        return right(dy, kernels.activate(z, activation) - 0.5, activation)
+
+    @kernel_mutant("linear", "activate_vjp", *LINEAR)
+    def slope_missing_in_the_bias(right, dy, z, activation):
+        return right(dy, z, activation)[0], dy.sum(axis=0)
+
+    @kernel_mutant("linear", "activate_vjp", *LINEAR)
+    def last_row_for_the_bias(right, dy, z, activation):
+        dz, _ = right(dy, z, activation)
+        return dz, dz[-1]
+
+
+@kernel_mutant("linear", "column_sums", normal(4, 3), normal(3, 3), normal(3))
+def mean_for_the_bias(right, dy):
+    return right(dy) / len(dy)
 
 
 @kernel_mutant("embedding", "embedding_vjp", normal(4, 2), np.array([1, 1, 3]))
@@ -355,6 +381,40 @@ def normalisation_forgotten(right, dy, q, k, v, y, *rest):
 @kernel_mutant("attend", "attend_dbias", *QKV, None, normal(1, 1, 5, 6))
 def scaled_bias(right, *args):
     return right(*args) * 0.5
+
+
+PACKED = normal(2, 5, 3 * 2 * 3), 2  # queries, keys and values of two heads
+
+
+def packed_mutant(title, wrong, *more, **options):
+    """``wrong(dqkv)`` is the wrong gradient, from the right one as (B, T, 3, H, D)."""
+
+    def pullback(dy, vjp, qkv, heads, *_):
+        parts = vjp(dy)[0].reshape(*qkv.shape[:2], 3, heads, -1)
+        return wrong(parts).reshape(qkv.shape), None, None, None
+
+    pullback.__name__ = title
+    mutant("self_attend", *PACKED, *more, **options)(pullback)
+
+
+packed_mutant("keys_before_queries", lambda d: d[:, :, [1, 0, 2]])
+packed_mutant("values_before_keys", lambda d: d[:, :, [0, 2, 1]], causal=True)
+packed_mutant("rotated", lambda d: d[:, :, [2, 0, 1]])
+packed_mutant("heads_swapped", lambda d: d[:, :, :, ::-1])
+packed_mutant("heads_within_numbers", lambda d: d.swapaxes(3, 4))
+packed_mutant("values_left_out", lambda d: d * np.array([1, 1, 0])[:, None, None])
+packed_mutant("positions_reversed", lambda d: d[:, ::-1])
+
+
+@mutant("self_attend", *PACKED, causal=True)
+def cotangent_with_heads_first(dy, vjp, qkv, heads):
+    B, T, C = dy.shape
+    return vjp(dy.reshape(B, heads, T, -1).swapaxes(1, 2).reshape(B, T, C))
+
+
+@kernel_mutant("self_attend", "attend_vjp", *PACKED, causal=True)
+def causal_left_out(right, dy, q, k, v, y, lse, mask, bias, causal, *rest):
+    return right(dy, q, k, v, y, lse, mask, bias, False, *rest)
 
 
 # The tests

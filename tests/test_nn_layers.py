@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from minitx import ops
 from minitx.gradcheck import gradcheck
 from minitx.jit import use_kernels
+from minitx.kernels import ACTIVATIONS
 from minitx.nn import (
     MLP,
     Block,
@@ -17,7 +19,6 @@ from minitx.nn import (
     Linear,
     MultiHeadAttention,
 )
-from minitx.nn.transformer import ACTIVATIONS
 from minitx.tensor import Tensor, no_grad
 
 both_kernels = pytest.mark.parametrize("kernels", ["ref", "jit"])
@@ -141,6 +142,18 @@ def test_a_cache_has_no_gradient():
         layer(Tensor(np.ones((1, 1, 6))), cache=KVCache(2))
 
 
+@pytest.mark.parametrize("bias", [True, False])
+def test_query_key_and_value_are_joined_without_a_copy(bias):
+    """As they were made, so that training without an optimizer of ours has it, too."""
+    layer = MultiHeadAttention(6, 2, np.random.default_rng(0), bias=bias)
+    parts = layer.query, layer.key, layer.value
+    for tensors in [[part.weight for part in parts], [part.bias for part in parts if bias]]:
+        if tensors:
+            joined = ops.concatenate(tensors).data
+            assert all(np.shares_memory(joined, x.data) for x in tensors)
+            np.testing.assert_array_equal(joined, np.concatenate([x.data for x in tensors]))
+
+
 # ---- layers ------------------------------------------------------------------------------------
 
 
@@ -162,11 +175,24 @@ def test_dropout_acts_in_training_only_and_scales_what_it_keeps():
     assert Dropout(0.0, np.random.default_rng(0))(x) is x
 
 
+FUNCTIONS = {
+    "identity": lambda x: x,
+    "relu": ops.relu,
+    "gelu": ops.gelu,
+    "gelu_tanh": lambda x: ops.gelu(x, "tanh"),
+    "silu": ops.silu,
+}
+
+
+@both_kernels
 @pytest.mark.parametrize("name", ACTIVATIONS)
-def test_the_mlp_is_down_of_the_activation_of_up(name):
+def test_the_mlp_is_down_of_the_activation_of_up(name, kernels):
     rng = np.random.default_rng(2)
     mlp, x = randomised(MLP(3, 5, rng, name), rng), Tensor(rng.standard_normal((2, 3)))
-    np.testing.assert_array_equal(mlp(x).data, mlp.down(ACTIVATIONS[name](mlp.up(x))).data)
+    with use_kernels(kernels):
+        up = x @ mlp.up.weight.T + mlp.up.bias
+        expected = FUNCTIONS[name](up) @ mlp.down.weight.T + mlp.down.bias
+        np.testing.assert_allclose(mlp(x).data, expected.data, rtol=0, atol=1e-14)
 
 
 @pytest.mark.parametrize("cross", [False, True])
@@ -201,7 +227,8 @@ def test_the_block_in_both_orders(norm_first, cross):
     [
         (lambda rng: MultiHeadAttention(6, 4, rng), "width 6 cannot be divided among 4 heads"),
         (lambda rng: MultiHeadAttention(6, 0, rng), "among 0 heads"),
-        (lambda rng: MLP(2, 2, rng, "step"), "unknown activation 'step'; expected one of relu"),
+        (lambda rng: MLP(2, 2, rng, "step"), "unknown activation 'step'; expected one of iden"),
+        (lambda rng: Linear(2, 2, rng, activation="tanh"), "Linear: unknown activation 'tanh'"),
         (
             lambda rng: Block(4, 2, rng)(
                 Tensor(np.ones((1, 1, 4))), context=Tensor(np.ones((1, 1, 4)))

@@ -1,14 +1,12 @@
-"""Every op: gradients by finite differences, values against NumPy, dtypes, errors; attention."""
+"""Every op: gradients by finite differences, values against NumPy, dtypes, conventions."""
 
 from __future__ import annotations
 
-import itertools
-import math
-
 import numpy as np
 import pytest
+from formulas import VALUES
 from hypothesis import given, settings
-from strategies import STRATEGIES, Seed, run
+from strategies import STRATEGIES, run, side_by_side
 
 from minitx import ops
 from minitx.gradcheck import gradcheck
@@ -45,108 +43,12 @@ def test_gradients_are_those_of_finite_differences(name):
 # Values, by formulas that share no code with the ops
 
 
-def softmax(x, axis=-1):
-    e = np.exp(x - x.max(axis=axis, keepdims=True))
-    return e / e.sum(axis=axis, keepdims=True)
-
-
-def gelu(x, approximate):
-    if approximate == "tanh":
-        return x / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
-    erf = np.vectorize(math.erf, otypes=[float])
-    return x * (1 + erf(x / math.sqrt(2))) / 2
-
-
-def layer_norm(x, weight, bias, eps):
-    centred = x - x.mean(-1, keepdims=True)
-    return weight * centred / np.sqrt((centred**2).mean(-1, keepdims=True) + eps) + bias
-
-
-def cross_entropy(logits, targets, ignore_index, label_smoothing, reduction):
-    losses = np.zeros(targets.shape)
-    for place in np.ndindex(targets.shape):
-        if targets[place] != ignore_index:
-            wanted = np.full(logits.shape[-1], label_smoothing / logits.shape[-1])
-            wanted[targets[place]] += 1 - label_smoothing
-            losses[place] = -(wanted * np.log(softmax(logits[place]))).sum()
-    if reduction == "none":
-        return losses
-    return losses.sum() / (max(1, (targets != ignore_index).sum()) if reduction == "mean" else 1)
-
-
-def attend(q, k, v, mask=None, bias=None, causal=False, window=0, scale=None, dropout=0, rng=None):
-    """One query at a time.  Ignores dropout, but then returns the probabilities too."""
-    (B, H, T, D), S = q.shape, k.shape[2]
-    full = B, H, T, S
-    mask = np.broadcast_to(True if mask is None else mask, full)
-    bias = np.broadcast_to(0.0 if bias is None else bias, full)
-    scale = D**-0.5 if scale is None else scale
-    y, prob = np.zeros((B, H, T, v.shape[-1])), np.zeros(full)
-    for b, h, i in np.ndindex(B, H, T):
-        at = i + S - T
-        seen = [
-            j
-            for j in range(S)
-            if mask[b, h, i, j] and not (causal and j > at) and not (window and j <= at - window)
-        ]
-        if seen:
-            prob[b, h, i, seen] = softmax(scale * k[b, h, seen] @ q[b, h, i] + bias[b, h, i, seen])
-            y[b, h, i] = prob[b, h, i, seen] @ v[b, h, seen]
-    return (y, prob) if dropout else y
-
-
-VALUES = {
-    "absolute": abs,
-    "add": lambda a, b: a + b,
-    "astype": lambda x, dtype: x,
-    "attend": attend,
-    "broadcast_to": lambda x, shape: np.zeros(shape) + x,
-    "concatenate": lambda *xs, axis: np.concatenate(xs, axis),
-    "cos": np.cos,
-    "cross_entropy": cross_entropy,
-    "divide": lambda a, b: a / b,
-    "einsum": np.einsum,
-    "embedding": lambda table, ids: table[ids],
-    "exp": np.exp,
-    "gelu": gelu,
-    "getitem": lambda x, index: x[index],
-    "layer_norm": layer_norm,
-    "linear": lambda x, weight, bias: x @ weight.T + (0 if bias is None else bias),
-    "log": np.log,
-    "log_softmax": lambda x, axis: np.log(softmax(x, axis)),
-    "matmul": lambda a, b: a @ b,
-    "max": lambda x, axis, keepdims: x.max(axis, keepdims=keepdims),
-    "maximum": lambda a, b: np.where(a > b, a, b),
-    "mean": lambda x, axis, keepdims: x.mean(axis, keepdims=keepdims),
-    "minimum": lambda a, b: np.where(a < b, a, b),
-    "multiply": lambda a, b: a * b,
-    "negative": lambda x: -x,
-    "pad": lambda x, width, value: np.pad(x, width, constant_values=value),
-    "power": lambda a, b: np.exp(b * np.log(a)),
-    "relu": lambda x: x * (x > 0),
-    "reshape": lambda x, *shape: x.reshape(*shape),
-    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
-    "silu": lambda x: x / (1 + np.exp(-x)),
-    "sin": np.sin,
-    "softmax": softmax,
-    "sqrt": lambda x: x**0.5,
-    "stack": lambda *xs, axis: np.stack(xs, axis),
-    "subtract": lambda a, b: a - b,
-    "sum": lambda x, axis, keepdims: x.sum(axis, keepdims=keepdims),
-    "swapaxes": lambda x, i, j: np.swapaxes(x, i, j),
-    "tanh": lambda x: (np.exp(2 * x) - 1) / (np.exp(2 * x) + 1),
-    "transpose": lambda x, *axes: x.transpose(*axes),
-    "var": lambda x, axis, ddof, keepdims: np.var(x, axis, ddof=ddof, keepdims=keepdims),
-    "where": lambda c, a, b: np.choose(c, (b, a)),
-}
-
-
 @pytest.mark.parametrize("name", sorted(set(STRATEGIES) - {"dropout"}))
 def test_values_are_those_of_numpy(name):
     @given(STRATEGIES[name])
     def check(case):
         args, kwargs = case
-        kwargs = kwargs | ({"dropout": 0.0} if name == "attend" else {})
+        kwargs = kwargs | ({"dropout": 0.0} if "attend" in name else {})
         expected = VALUES[name](*args, **kwargs)
         for kernels in KERNELS:
             with use_kernels(kernels):
@@ -192,96 +94,6 @@ def test_float32_stays_float32_and_no_input_is_modified(name):
     check()
 
 
-# Attention
-
-
-def attention_case(cross, masked, biased, S=67, D=3):
-    """Longer than a tile of the compiled kernel (32 queries, 64 keys) in both directions."""
-    rng = np.random.default_rng(0)
-    T = 35 if cross else S
-    q, k, v = (rng.normal(size=(1, 2, length, D)) for length in (T, S, S))
-    mask = rng.random((1, 1, T, S)) < 0.6 if masked else None
-    if masked:
-        mask[0, 0, 3] = False  # a query that sees nothing
-        mask[..., 5] = False  # a key that nobody sees
-    return q, k, v, mask, rng.normal(size=(1, 2, T, S)) if biased else None
-
-
-@pytest.mark.parametrize("kernels", KERNELS)
-@pytest.mark.parametrize("cross", [False, True], ids=["self", "cross"])
-@pytest.mark.parametrize("causal,window", [(False, 0), (True, 0), (False, 9), (True, 9)])
-def test_attention_in_every_combination(kernels, cross, causal, window):
-    for masked, biased, dropout in itertools.product([False, True], [False, True], [0.0, 0.2]):
-        args = attention_case(cross, masked, biased)
-        options = {"causal": causal, "window": window, "dropout": dropout, "rng": Seed(3)}
-
-        def function(*xs, options=options):
-            return run("attend", xs, options)
-
-        with use_kernels(kernels):
-            gradcheck(function, *args)
-            y = function(*args).data
-        if not dropout:
-            np.testing.assert_allclose(y, attend(*args, **options), rtol=1e-10, atol=1e-13)
-        if masked:
-            assert (y[:, :, 3] == 0).all()
-
-
-@pytest.mark.parametrize("kernels", KERNELS)
-def test_attention_dropout_zeroes_probabilities_and_scales_the_rest(kernels):
-    rng = np.random.default_rng(0)
-    q, k = rng.normal(size=(1, 2, 40, 4)), rng.normal(size=(1, 2, 70, 4))
-    eye, v = np.zeros((1, 2, 70, 70)) + np.eye(70), rng.normal(size=(1, 2, 70, 70))
-    options = {"dropout": 0.25, "rng": Seed(1), "scale": 0.5}
-    _, prob = attend(q, k, v, dropout=0.25, scale=0.5)
-    q, k = (np.pad(x, [(0, 0)] * 3 + [(0, 66)]) for x in (q, k))  # one width for q, k and v
-    with use_kernels(kernels):
-        dropped = run("attend", (q, k, eye), options).data
-        y = run("attend", (q, k, v), options).data
-    kept = dropped != 0
-    assert abs(kept.mean() - 0.75) < 0.02 and kept.any(axis=2).all()
-    np.testing.assert_allclose(dropped[kept], prob[kept] / 0.75, rtol=1e-10)
-    np.testing.assert_allclose(y, dropped @ v, rtol=1e-10)
-
-
-@pytest.mark.parametrize("kernels", KERNELS)
-def test_values_at_masked_keys_reach_nothing(kernels):
-    q, k, v, mask, bias = attention_case(cross=True, masked=True, biased=True)
-    mask[..., 60:] = False
-    results = []
-    for poison in (0.0, np.nan, np.inf):
-        xs = [x.copy() for x in (q, k, v, bias)]
-        for x in xs[1:3]:
-            x[:, :, 60:] = poison
-            x[:, :, 5] = poison
-        xs[3][..., 60:] = 0 if poison == 0 else np.nan
-        xs = [Tensor(x, requires_grad=True) for x in xs]
-        with use_kernels(kernels):
-            y = ops.attend(*xs[:3], mask, bias=xs[3])
-            y.backward(np.ones(y.shape))
-        assert all(np.isfinite(x.grad).all() for x in xs)
-        assert all((x.grad[:, :, 60:] == 0).all() for x in xs[1:3])
-        assert (xs[0].grad[:, :, 3] == 0).all() and (xs[3].grad[..., 3, :] == 0).all()
-        results.append([y.data, *(x.grad for x in xs)])
-    for other in results[1:]:
-        for a, b in zip(results[0], other, strict=True):
-            np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-15)
-
-
-@pytest.mark.parametrize("kernels", KERNELS)
-@pytest.mark.parametrize("which", [0, 1, 2])
-def test_nan_in_attended_data_propagates_to_those_who_see_it(kernels, which):
-    xs = list(attention_case(cross=False, masked=False, biased=False)[:3])
-    xs[which][0, 1, 40, 1] = np.nan
-    with use_kernels(kernels):
-        nan = np.isnan(ops.attend(*xs, causal=True).data)
-    assert not nan[0, 0].any() and not nan[0, 1, :40].any()
-    if which == 0:
-        assert nan[0, 1, 40].all() and not nan[0, 1, 41:].any()
-    else:
-        assert nan[0, 1, 40:, 1].all()
-
-
 # Conventions that finite differences cannot see
 
 
@@ -309,6 +121,77 @@ def test_the_padding_row_gets_no_gradient():
     table = Tensor(np.ones((3, 2)), requires_grad=True)
     ops.embedding(table, [1, 2, 2, 1], padding_idx=1).sum().backward()
     np.testing.assert_array_equal(table.grad, [[0, 0], [0, 0], [2, 2]])
+
+
+def parameters(*shapes):
+    """Tensors whose arrays follow each other in one buffer, as an optimizer packs them."""
+    parts = [np.random.default_rng(0).normal(size=shape) for shape in shapes]
+    return [Tensor(x, requires_grad=True) for x in side_by_side(parts)]
+
+
+def test_what_lies_side_by_side_is_joined_without_a_copy():
+    for shapes in [(2, 3), (1, 3), (4, 3)], [(3,), (1,), (2,)], [(2, 3)]:
+        xs = parameters(*shapes)
+        y = ops.concatenate(xs)
+        np.testing.assert_array_equal(y.data, np.concatenate([x.data for x in xs]))
+        assert y.data.base is xs[0].data.base and y.data.ctypes.data == xs[0].data.ctypes.data
+        dy = np.arange(float(y.size)).reshape(y.shape)
+        y.backward(dy)
+        np.testing.assert_array_equal(np.concatenate([x.grad for x in xs]), dy)
+
+
+def test_what_does_not_is_copied():
+    a, b, c = (x.data for x in parameters((2, 3), (2, 3), (2, 3)))
+    wide, lone = np.arange(24.0), np.lib.stride_tricks.as_strided(np.arange(9.0), (4,), (16,))
+    two = wide.reshape(4, 6)[:, :3]  # of rows that are not contiguous
+    for parts, axis in [
+        ([b, a], 0),
+        ([a, c], 0),
+        ([a, a], 0),
+        ([a, b], 1),
+        ([a, wide[:3].reshape(1, 3)], 0),
+        ([a[:, ::-1], b], 0),
+        ([a.T, b.T], 1),
+        ([two[:2], two[2:]], 0),
+        ([lone[2:3]], 0),
+        ([np.float32(wide)[:3], np.float32(wide)[3:6]], 0),
+    ]:
+        y = ops.concatenate(parts, axis).data
+        np.testing.assert_array_equal(y, np.concatenate(parts, axis))
+        assert not any(np.shares_memory(y, x) for x in parts)
+
+
+@pytest.mark.parametrize("kernels", KERNELS)
+def test_the_slope_of_a_fused_relu_is_zero_at_zero(kernels):
+    x, weight = Tensor(np.array([[-1.0], [0.0], [2.0]]), requires_grad=True), np.ones((1, 1))
+    bias = Tensor(np.zeros(1), requires_grad=True)
+    with use_kernels(kernels):
+        y = ops.linear(x, weight, bias, "relu")
+        y.backward(np.array([[5.0], [6.0], [7.0]]))
+    assert y.data.ravel().tolist() == [0, 0, 2]
+    assert x.grad.ravel().tolist() == [0, 0, 7] and bias.grad.tolist() == [7]
+
+
+@pytest.mark.parametrize("kernels", KERNELS)
+@pytest.mark.parametrize("activation", ["relu", "gelu", "gelu_tanh", "silu"])
+def test_linear_is_its_three_parts(kernels, activation):
+    """Also where a product has too few rows for blocks, and where it has several."""
+    rng = np.random.default_rng(0)
+    separate = {"gelu_tanh": lambda z: ops.gelu(z, "tanh")}.get(activation)
+    for rows in 1, 4, 5, 30:
+        xs = [rng.normal(size=shape) for shape in ((2, rows, 7), (9, 7), (9,))]
+        dy, found = rng.normal(size=(2, rows, 9)), []
+        with use_kernels(kernels):
+            for fused in True, False:
+                x, weight, bias = (Tensor(x, requires_grad=True) for x in xs)
+                if fused:
+                    y = ops.linear(x, weight, bias, activation)
+                else:
+                    y = (separate or getattr(ops, activation))(x @ weight.T + bias)
+                y.backward(dy)
+                found.append([y.data, x.grad, weight.grad, bias.grad])
+        for a, b in zip(*found, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("kernels", KERNELS)

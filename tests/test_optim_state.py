@@ -92,7 +92,7 @@ def replaced_data(model):
 
 
 def converted(model):
-    model.astype(np.float64)
+    model.astype(np.float32)
 
 
 def freeze(model):

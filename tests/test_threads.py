@@ -9,6 +9,7 @@ import pytest
 
 from minitx import kernels as K
 from minitx import threads
+from minitx.jit import COMPILED
 
 BLAS = np.show_config(mode="dicts")["Build Dependencies"]["blas"]["name"]
 LARGE = np.random.default_rng(0).normal(size=(2, 150, 150))
@@ -35,8 +36,6 @@ def blas():
             made_up = {
                 "get_num_threads": lambda: count[0],
                 "set_num_threads": lambda n: count.__setitem__(0, n),
-                "float32": "sgemm",
-                "float64": "dgemm",
             }
             patch.setattr(threads, "openblas", lambda: made_up)
             yield made_up
@@ -46,36 +45,61 @@ def test_openblas_is_found_where_numpy_has_it():
     found = threads.openblas()
     if "openblas" in BLAS:
         assert "openblas" in found["path"] and found["core"]
-        assert found["float32"].address and found["float64"].address
         assert found["get_num_threads"]() >= 1
 
 
-def test_gemm_takes_the_threads_of_blas_and_release_gives_them_back(blas):
+def entry(*numbers):
+    """Stands in for a compiled kernel."""
+    return sum(numbers)
+
+
+def test_a_kernel_takes_the_threads_of_blas_and_release_gives_them_back(blas):
     threads.release_blas()
     before = blas["get_num_threads"]()
     blas["set_num_threads"](2)
+    assert threads._taken is None
     for _ in range(2):
-        for dtype in np.float32, np.float64:
-            assert threads.gemm(np.dtype(dtype)) is blas[np.dtype(dtype).name]
-        assert blas["get_num_threads"]() == 1
+        assert threads.call(entry, [1, 2], work=2) == 3
+        assert blas["get_num_threads"]() == 1 and threads._taken == 2
     threads.release_blas()
     assert blas["get_num_threads"]() == 2
     threads.release_blas()  # a second time changes nothing
     assert blas["get_num_threads"]() == 2
+    assert threads.call(entry, [1], work=10**6) == 1  # the next kernel takes them again
+    assert blas["get_num_threads"]() == 1
+    threads.release_blas()
     blas["set_num_threads"](before)
 
 
-def test_there_is_no_gemm_for_other_numbers(blas):
-    for dtype in np.int64, np.float16, bool, ">f8":
-        assert threads.gemm(np.dtype(dtype)) is None
-
-
-def test_products_without_openblas(monkeypatch):
-    monkeypatch.setattr(threads, "openblas", lambda: None)
-    assert threads.gemm(np.dtype(np.float64)) is None
-    a, b = LARGE
-    np.testing.assert_array_equal(K.matmul.jit(a, b), a @ b)
+@pytest.mark.skipif(not COMPILED, reason="nothing enters the pool")
+def test_every_compiled_kernel_quiets_blas(blas):
     threads.release_blas()
+    K.softmax.ref(LARGE)
+    assert threads._taken is None  # the references are NumPy's own affair
+    K.softmax.jit(LARGE)
+    assert threads._taken and blas["get_num_threads"]() == 1
+
+
+def test_without_openblas_there_is_nothing_to_take(monkeypatch):
+    monkeypatch.setattr(threads, "openblas", lambda: None)
+    threads.release_blas()
+    assert threads.call(entry, [4], work=1) == 4
+    assert threads._taken == 0
+    a, b = LARGE
+    np.testing.assert_allclose(K.matmul.jit(a, b), a @ b, rtol=1e-10, atol=1e-12)
+    threads.release_blas()
+    assert threads._taken is None
+
+
+def test_small_work_wakes_nobody():
+    """One thread does it, and afterwards there are as many as before, even if it fails."""
+    before = numba.get_num_threads()
+    few, many = threads._WORTH_WAKING - 1, threads._WORTH_WAKING
+    assert threads.call(numba.get_num_threads, [], few) == 1
+    assert threads.call(numba.get_num_threads, [], many) == before
+    with pytest.raises(TypeError):
+        threads.call(entry, ["a"], few)
+    assert numba.get_num_threads() == before
 
 
 @pytest.mark.parametrize("paths", [[], ["/nowhere/libopenblas.so"]])
@@ -102,7 +126,7 @@ def test_set_threads_governs_every_thread():
         from minitx import kernels as K
 
         def look():
-            K.gelu.jit(np.ones((2, 2)))
+            K.softmax.jit(np.ones((2, 2)))
             seen.append((minitx.get_threads(), numba.get_num_threads()))
 
         def elsewhere():
@@ -146,7 +170,8 @@ def test_two_threads_may_launch_at_once(layer):
         options = None, None, True, 0, 1.0, 0.0, np.uint64(0)
         calls = [
             (K.matmul, *x),
-            (K.gelu, x),
+            (K.softmax, x),
+            (K.linear, x[0], x[1], weight, 3),
             (K.layer_norm, x, weight, weight, 1e-5),
             (K.attend, q, q, q, *options),
         ]

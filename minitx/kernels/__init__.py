@@ -3,16 +3,20 @@
 Where it pays they have a compiled twin (see jit.py).  They trust shapes and dtypes; ops check them.
 """
 
-from .activation import gelu, gelu_tanh, gelu_tanh_vjp, gelu_vjp
+from .activation import ACTIVATIONS, activate, activate_vjp
 from .attention import attend, attend_dbias, attend_vjp
 from .dropout import dropout
 from .embedding import embedding_vjp
-from .linalg import column_sums, einsum, matmul
+from .linalg import einsum, linear, matmul
 from .norm import layer_norm, layer_norm_vjp
 from .optimizer import adamw, sum_of_squares
 from .softmax import cross_entropy, cross_entropy_vjp, log_softmax, softmax, softmax_vjp
+from .sums import column_sums
 
 __all__ = [
+    "ACTIVATIONS",
+    "activate",
+    "activate_vjp",
     "adamw",
     "attend",
     "attend_dbias",
@@ -23,12 +27,9 @@ __all__ = [
     "dropout",
     "einsum",
     "embedding_vjp",
-    "gelu",
-    "gelu_tanh",
-    "gelu_tanh_vjp",
-    "gelu_vjp",
     "layer_norm",
     "layer_norm_vjp",
+    "linear",
     "log_softmax",
     "matmul",
     "softmax",

@@ -1,4 +1,8 @@
-"""GELU (Hendrycks and Gimpel 2016): x * Phi(x), with the exact Phi, and with Phi through a tanh."""
+"""Activations of a layer, elementwise: ReLU, GELU with the exact Phi and through a tanh, SiLU.
+
+Phi is the normal distribution function.  GELU: Hendrycks and Gimpel 2016; SiLU, x * sigmoid(x),
+there too; ReLU: Nair and Hinton 2010, with slope 0 at 0.
+"""
 
 from __future__ import annotations
 
@@ -6,88 +10,156 @@ import math
 
 import numpy as np
 
-from ..jit import jit, kernel, prange
-from .scalar import exp, sigmoid
+from ..jit import jit, kernel
+from ..simd import wide_vectors
+from ..tasks import run_tasks
+from .scalar import erf, exp, sigmoid
+from .sums import chunk, chunks_of, ordered_sum
 
-erf = np.vectorize(math.erf, otypes=[np.float64])
+ACTIVATIONS = ["identity", "relu", "gelu", "gelu_tanh", "silu"]  # kernels know them by index
+_RELU, _GELU, _GELU_TANH = 1, 2, 3
+
+_erf = np.vectorize(math.erf, otypes=[np.float64])
 _ROOT_HALF = math.sqrt(0.5)
 _ROOT_HALF_PI = 1 / math.sqrt(2 * math.pi)
 _ROOT_2_OVER_PI = math.sqrt(2 / math.pi)
 _CUBIC = 0.044715
 
 
-def gelu_ref(x):
-    """x * Phi(x), Phi the normal distribution function.  (..., C) -> (..., C)"""
-    return x * (0.5 * (1 + erf(x * _ROOT_HALF))).astype(x.dtype)
+# ---- the reference: (value, derivative) of each --------------------------------------------------
 
 
-@jit(parallel=True)
-def gelu_jit(x):
-    y = np.empty_like(x)
-    half, one, root = x.dtype.type(0.5), x.dtype.type(1), x.dtype.type(_ROOT_HALF)
-    for n in prange(x.shape[0]):
-        for c in range(x.shape[1]):
-            y[n, c] = x[n, c] * half * (one + x.dtype.type(math.erf(x[n, c] * root)))
-    return y
+def _identity(x):
+    return x, np.ones_like(x)
 
 
-def gelu_vjp_ref(dy, x):
-    """d gelu = Phi(x) + x * phi(x).  dy, x: (..., C) -> dx"""
-    density = np.exp(-0.5 * x * x) * _ROOT_HALF_PI
-    return dy * ((0.5 * (1 + erf(x * _ROOT_HALF))).astype(x.dtype) + x * density)
+def _relu(x):
+    return np.maximum(x, 0), (x > 0).astype(x.dtype)
 
 
-@jit(parallel=True)
-def gelu_vjp_jit(dy, x):
-    dx = np.empty_like(x)
-    half, one, root = x.dtype.type(0.5), x.dtype.type(1), x.dtype.type(_ROOT_HALF)
-    height = x.dtype.type(_ROOT_HALF_PI)
-    for n in prange(x.shape[0]):
-        for c in range(x.shape[1]):
-            z = x[n, c]
-            phi = half * (one + x.dtype.type(math.erf(z * root)))
-            dx[n, c] = dy[n, c] * (phi + z * height * exp(-half * z * z))
-    return dx
+def _gelu(x):
+    """x Phi(x), and Phi(x) + x phi(x)."""
+    phi = (0.5 * (1 + _erf(x * _ROOT_HALF))).astype(x.dtype)
+    return x * phi, phi + x * np.exp(-0.5 * x * x) * _ROOT_HALF_PI
 
 
-def gelu_tanh_ref(x):
-    """0.5 x (1 + tanh(u)), u = sqrt(2 / pi) (x + 0.044715 x^3).  (..., C) -> (..., C)"""
-    return 0.5 * x * (1 + np.tanh(_ROOT_2_OVER_PI * (x + _CUBIC * x * x * x)))
-
-
-@jit(parallel=True)
-def gelu_tanh_jit(x):
-    y = np.empty_like(x)
-    a, b = x.dtype.type(2 * _ROOT_2_OVER_PI), x.dtype.type(2 * _ROOT_2_OVER_PI * _CUBIC)
-    for n in prange(x.shape[0]):
-        for c in range(x.shape[1]):
-            z = x[n, c]
-            y[n, c] = z * sigmoid(z * (a + b * z * z))  # (1 + tanh(u)) / 2 = sigmoid(2 u)
-    return y
-
-
-def gelu_tanh_vjp_ref(dy, x):
-    """dy, x: (..., C) -> dx"""
+def _gelu_tanh(x):
+    """0.5 x (1 + tanh(u)), u = sqrt(2 / pi) (x + 0.044715 x^3)."""
     t = np.tanh(_ROOT_2_OVER_PI * (x + _CUBIC * x * x * x))
     du = _ROOT_2_OVER_PI * (1 + 3 * _CUBIC * x * x)
-    return dy * (0.5 * (1 + t) + 0.5 * x * (1 - t * t) * du)
+    return 0.5 * x * (1 + t), 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * du
 
 
-@jit(parallel=True)
-def gelu_tanh_vjp_jit(dy, x):
-    dx = np.empty_like(x)
-    one, three = x.dtype.type(1), x.dtype.type(3)
-    a, b = x.dtype.type(2 * _ROOT_2_OVER_PI), x.dtype.type(2 * _ROOT_2_OVER_PI * _CUBIC)
-    for n in prange(x.shape[0]):
-        for c in range(x.shape[1]):
-            z = x[n, c]
-            s = sigmoid(z * (a + b * z * z))
-            slope = s * (one - s) * (a + three * b * z * z)
-            dx[n, c] = dy[n, c] * (s + z * slope)
-    return dx
+def _silu(x):
+    """x s, and s (1 + x (1 - s)), s = sigmoid(x)."""
+    e = np.exp(-np.abs(x))  # never overflows
+    s = np.where(x >= 0, x.dtype.type(1), e) / (1 + e)
+    return x * s, s * (1 + x * (1 - s))
 
 
-gelu = kernel(gelu_ref, gelu_jit, rows="x")
-gelu_vjp = kernel(gelu_vjp_ref, gelu_vjp_jit, rows="dy x")
-gelu_tanh = kernel(gelu_tanh_ref, gelu_tanh_jit, rows="x")
-gelu_tanh_vjp = kernel(gelu_tanh_vjp_ref, gelu_tanh_vjp_jit, rows="dy x")
+_FORMULAS = [_identity, _relu, _gelu, _gelu_tanh, _silu]
+
+
+def activate_ref(x, activation):
+    """f(x).  (..., C), an index into ACTIVATIONS -> (..., C)"""
+    return _FORMULAS[activation](x)[0]
+
+
+def activate_vjp_ref(dy, x, activation):
+    """dy, x: (..., C) -> dx (..., C), and its column sums (C,), the gradient of a bias within x."""
+    dx = dy * _FORMULAS[activation](x)[1]
+    return dx, dx.sum(axis=tuple(range(x.ndim - 1)), dtype=np.float64).astype(x.dtype)
+
+
+# ---- the twin ------------------------------------------------------------------------------------
+
+
+@jit
+def activate_row(activation, x, y):
+    """y[c] = f(x[c])."""
+    real = x.dtype.type
+    zero, half, one = real(0), real(0.5), real(1)
+    if activation == 0:
+        for c in range(x.size):
+            y[c] = x[c]
+    elif activation == _RELU:
+        for c in range(x.size):
+            y[c] = zero if x[c] < zero else x[c]  # a NaN stays one
+    elif activation == _GELU:
+        root = real(_ROOT_HALF)
+        for c in range(x.size):
+            y[c] = x[c] * half * (one + erf(x[c] * root))
+    elif activation == _GELU_TANH:
+        a, b = real(2 * _ROOT_2_OVER_PI), real(2 * _ROOT_2_OVER_PI * _CUBIC)
+        for c in range(x.size):
+            y[c] = x[c] * sigmoid(x[c] * (a + b * x[c] * x[c]))  # (1 + tanh u) / 2 = sigmoid(2 u)
+    else:
+        for c in range(x.size):
+            y[c] = x[c] * sigmoid(x[c])
+
+
+@jit
+def _slope_row(activation, dy, x, dx):
+    """dx[c] = dy[c] * f'(x[c])."""
+    real = x.dtype.type
+    zero, half, one, three = real(0), real(0.5), real(1), real(3)
+    if activation == 0:
+        for c in range(x.size):
+            dx[c] = dy[c]
+    elif activation == _RELU:
+        for c in range(x.size):
+            dx[c] = dy[c] * (one if x[c] > zero else zero)
+    elif activation == _GELU:
+        root, height = real(_ROOT_HALF), real(_ROOT_HALF_PI)
+        for c in range(x.size):
+            phi = half * (one + erf(x[c] * root))
+            dx[c] = dy[c] * (phi + x[c] * height * exp(-half * x[c] * x[c]))
+    elif activation == _GELU_TANH:
+        a, b = real(2 * _ROOT_2_OVER_PI), real(2 * _ROOT_2_OVER_PI * _CUBIC)
+        for c in range(x.size):
+            s = sigmoid(x[c] * (a + b * x[c] * x[c]))
+            slope = s * (one - s) * (a + three * b * x[c] * x[c])
+            dx[c] = dy[c] * (s + x[c] * slope)
+    else:
+        for c in range(x.size):
+            s = sigmoid(x[c])
+            dx[c] = dy[c] * s * (one + x[c] * (one - s))
+
+
+@jit
+def _activate(task, activation, x, y):
+    wide_vectors()
+    first, end = chunk(task, x.shape[0])
+    for n in range(first, end):
+        activate_row(activation, x[n], y[n])
+
+
+@jit
+def activate_jit(x, activation):
+    y = np.empty_like(x)
+    run_tasks(_activate, chunks_of(x.shape[0]), (activation, x, y))
+    return y
+
+
+@jit
+def _activate_vjp(task, activation, dy, x, dx, partial):
+    wide_vectors()
+    N, C = x.shape
+    first, end = chunk(task, N)
+    for c in range(C):
+        partial[task, c] = x.dtype.type(0)
+    for n in range(first, end):
+        _slope_row(activation, dy[n], x[n], dx[n])
+        for c in range(C):
+            partial[task, c] += dx[n, c]
+
+
+@jit
+def activate_vjp_jit(dy, x, activation):
+    dx, partial = np.empty_like(x), np.empty((chunks_of(x.shape[0]), x.shape[1]), x.dtype)
+    run_tasks(_activate_vjp, partial.shape[0], (activation, dy, x, dx, partial))
+    return dx, ordered_sum(partial)
+
+
+activate = kernel(activate_ref, activate_jit, rows="x")
+activate_vjp = kernel(activate_vjp_ref, activate_vjp_jit, rows="dy x")

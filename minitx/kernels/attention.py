@@ -21,11 +21,29 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..jit import compiled, jit, kernel, prange
+from ..jit import compiled, jit, kernel
+from ..simd import ROWS, multiply_tile, row, row_max, wide_vectors
+from ..tasks import run_tasks
+from .attention_tiles import (
+    KEYS,
+    QUERIES,
+    add_weighted,
+    copy,
+    copy_transposed,
+    drop,
+    exponentials,
+    fill,
+    grains,
+    padded,
+    slopes,
+    tile_scores,
+    width,
+)
 from .dropout import dropout_ref
-from .scalar import exp, uniform_jit
+from .scalar import exp
 
-_ROWS, _COLUMNS = 32, 64  # a tile of scores: queries x keys
+_FEW_QUERIES = 4  # so few are not worth a tile
+_ENOUGH = 8  # tasks of the pullback, to share out evenly
 
 
 # ---- the reference -------------------------------------------------------------------------------
@@ -88,12 +106,17 @@ def _dscores_ref(dy, q, k, v, y, lse, mask, bias, causal, window, scale, p, key)
     return dropout_ref(prob, p, key) if p else prob, dscores
 
 
-def attend_vjp_ref(dy, q, k, v, y, lse, mask, bias, causal, window, scale, p, key):
-    """-> dq (B, H, T, D), dk, dv (B, H, S, D)"""
+def attend_vjp_ref(dy, q, k, v, y, lse, mask, bias, causal, window, scale, p, key, out=None):
+    """-> dq (B, H, T, D), dk, dv (B, H, S, D); in the three arrays of ``out``, if given."""
     prob, dscores = _dscores_ref(dy, q, k, v, y, lse, mask, bias, causal, window, scale, p, key)
     dscaled = dscores * q.dtype.type(scale)
     dk, dv = _product(dscaled.swapaxes(-1, -2), q), _product(prob.swapaxes(-1, -2), dy)
-    return _product(dscaled, k), dk, dv
+    gradients = _product(dscaled, k), dk, dv
+    if out is None:
+        return gradients
+    for place, gradient in zip(out, gradients, strict=True):
+        place[...] = gradient
+    return out
 
 
 def attend_dbias(dy, q, k, v, y, lse, mask, bias, causal, window, scale, p, key):
@@ -101,248 +124,222 @@ def attend_dbias(dy, q, k, v, y, lse, mask, bias, causal, window, scale, p, key)
     return _dscores_ref(dy, q, k, v, y, lse, mask, bias, causal, window, scale, p, key)[1]
 
 
-# ---- the twin: pieces of a tile ------------------------------------------------------------------
+# ---- the twin, forward ---------------------------------------------------------------------------
 
 
 @jit
-def _add_product(a, b, c):
-    """c += a @ b.  a: (M, K), b: (K, N), M and K multiples of 4.
-
-    Four rows by four depths at a time, columns in vectors.
-    """
-    M, K = a.shape
-    N = b.shape[1]
-    for i in range(0, M, 4):
-        for k in range(0, K, 4):
-            a00, a01, a02, a03 = a[i, k], a[i, k + 1], a[i, k + 2], a[i, k + 3]
-            a10, a11, a12, a13 = a[i + 1, k], a[i + 1, k + 1], a[i + 1, k + 2], a[i + 1, k + 3]
-            a20, a21, a22, a23 = a[i + 2, k], a[i + 2, k + 1], a[i + 2, k + 2], a[i + 2, k + 3]
-            a30, a31, a32, a33 = a[i + 3, k], a[i + 3, k + 1], a[i + 3, k + 2], a[i + 3, k + 3]
-            for j in range(N):
-                b0, b1, b2, b3 = b[k, j], b[k + 1, j], b[k + 2, j], b[k + 3, j]
-                c[i, j] += a00 * b0 + a01 * b1 + a02 * b2 + a03 * b3
-                c[i + 1, j] += a10 * b0 + a11 * b1 + a12 * b2 + a13 * b3
-                c[i + 2, j] += a20 * b0 + a21 * b1 + a22 * b2 + a23 * b3
-                c[i + 3, j] += a30 * b0 + a31 * b1 + a32 * b2 + a33 * b3
+def _prepare(task, k, v, scale, kT, v_rows, finite):
+    """A tile of keys, transposed and scaled, and one of values, as register tiles want them."""
+    wide_vectors()
+    (H, S), tiles = k.shape[1:3], kT.shape[2]
+    b, h, tile = task // (H * tiles), task // tiles % H, task % tiles
+    j0, j1 = tile * KEYS, min(S, (tile + 1) * KEYS)
+    copy_transposed(k[b, h], j0, j1, scale, kT[b, h, tile])
+    finite[b, h, tile] = copy(v[b, h], j0, j1, 1.0, v_rows[b, h, tile])
 
 
 @jit
-def _add_weighted(weights, values, c, finite):
-    """c += weights @ values, where a zero weight silences values that are not ``finite``."""
-    if finite:
-        _add_product(weights, values, c)
-        return
-    for i in range(weights.shape[0]):
-        for k in range(weights.shape[1]):
-            if weights[i, k] != 0:
-                for j in range(values.shape[1]):
-                    c[i, j] += weights[i, k] * values[k, j]
-
-
-@jit
-def _transpose(a, out):
-    for i in range(a.shape[0]):
-        for j in range(a.shape[1]):
-            out[j, i] = a[i, j]
-
-
-@jit
-def _load(x, b, h, first, out):
-    """Rows first, first + 1, ... of x[b, h] into the tile ``out``, zeros beyond its end.
-
-    -> whether all are finite
-    """
-    rows, D = min(out.shape[0], x.shape[2] - first), x.shape[3]
-    out[:] = out.dtype.type(0)
-    total = out.dtype.type(0)
-    for i in range(rows):
-        for d in range(D):
-            out[i, d] = x[b, h, first + i, d]
-            total += out[i, d] * out.dtype.type(0)
-    return total == out.dtype.type(0)
-
-
-@jit
-def _tile_scores(q, kT, s, mask, bias, scale, causal, window, b, h, i0, j0, T, S):
-    """Scores of queries i0.. and keys j0.. into ``s``; -inf if not allowed, or beyond the end."""
-    s[:] = s.dtype.type(0)
-    _add_product(q, kT, s)
-    hidden, shift = s.dtype.type(-np.inf), S - T
-    for i in range(s.shape[0]):
-        last = min(S, i0 + i + shift + 1) if causal else S
-        first = i0 + i + shift + 1 - window if window else 0
-        if i0 + i >= T:
-            last = 0
-        for j in range(s.shape[1]):
-            s[i, j] *= s.dtype.type(scale)
-        if bias.size and i0 + i < T:
-            row = bias[b % bias.shape[0], h % bias.shape[1], (i0 + i) % bias.shape[2]]
-            for j in range(min(s.shape[1], S - j0)):
-                s[i, j] += row[j0 + j]
-        if mask.size and i0 + i < T:
-            seen = mask[b % mask.shape[0], h % mask.shape[1], (i0 + i) % mask.shape[2]]
-            for j in range(min(s.shape[1], S - j0)):
-                if not seen[j0 + j]:
-                    s[i, j] = hidden
-        if j0 < first or j0 + s.shape[1] > last:
-            for j in range(s.shape[1]):
-                if j0 + j < first or j0 + j >= last:
-                    s[i, j] = hidden
-
-
-@jit
-def _key_range(i0, i1, S, causal, window, shift):
-    """The tiles of keys that queries i0 <= i < i1 can see at all: first key, and end."""
-    end = min(S, max(0, i1 + shift)) if causal else S
-    first = max(0, i0 + shift + 1 - window) if window else 0
-    return first // _COLUMNS * _COLUMNS, end
-
-
-@jit
-def _drop(x, p, key, b, h, H, i0, j0, T, S):
-    """Dropout on a tile, by each element's index in (B, H, T, S)."""
-    scale = x.dtype.type(1 / (1 - p))
-    for i in range(x.shape[0]):
-        start = ((b * H + h) * T + i0 + i) * S + j0
-        for j in range(x.shape[1]):
-            kept = uniform_jit(key, np.uint64(start + j)) >= p
-            x[i, j] = x[i, j] * scale if kept else x.dtype.type(0)
-
-
-# ---- the twin ------------------------------------------------------------------------------------
-
-
-@jit
-def _attend_rows(q, k, v, mask, bias, causal, window, scale, p, key, y, lse, b, h, i0):
-    """One block of queries against all keys that it may see, a tile at a time."""
-    (H, T, D), S = q.shape[1:], k.shape[2]
+def _attend_queries(task, q, kT, v_rows, finite, mask, bias, causal, window, S, p, key, y, lse):
+    """A block of queries against all keys that it may see, a tile at a time."""
+    wide_vectors()
+    H, T, D = q.shape[1:]
     real = q.dtype.type
     zero, lowest = real(0), real(-np.inf)
-    depth, shift = (D + 3) // 4 * 4, S - T
-    q_tile, acc = np.empty((_ROWS, depth), q.dtype), np.zeros((_ROWS, depth), q.dtype)
-    k_tile, v_tile = np.empty((_COLUMNS, depth), q.dtype), np.empty((_COLUMNS, depth), q.dtype)
-    kT, s = np.empty((depth, _COLUMNS), q.dtype), np.empty((_ROWS, _COLUMNS), q.dtype)
-    top, total = np.full(_ROWS, lowest), np.zeros(_ROWS, q.dtype)
-    _load(q, b, h, i0, q_tile)
-    start, end = _key_range(i0, min(T, i0 + _ROWS), S, causal, window, shift)
-    for j0 in range(start, end, _COLUMNS):
-        _load(k, b, h, j0, k_tile)
-        finite = _load(v, b, h, j0, v_tile)
-        _transpose(k_tile, kT)
-        _tile_scores(q_tile, kT, s, mask, bias, scale, causal, window, b, h, i0, j0, T, S)
-        for i in range(_ROWS):
-            new = top[i]
-            for j in range(_COLUMNS):
-                new = max(new, s[i, j])
-            base = zero if new == lowest else new
-            shrink = exp(top[i] - base)
-            added = zero
-            for j in range(_COLUMNS):
-                s[i, j] = exp(s[i, j] - base)
-                added += s[i, j]
-            top[i] = new
-            total[i] = total[i] * shrink + added
-            for d in range(depth):
-                acc[i, d] *= shrink
-        if p > 0:
-            _drop(s, p, key, b, h, H, i0, j0, T, S)
-        _add_weighted(s, v_tile, acc, finite)
-    for i in range(min(_ROWS, T - i0)):
-        factor = zero if total[i] == zero else real(1) / total[i]
+    blocks = (T + QUERIES - 1) // QUERIES
+    b, h, block = task // (H * blocks), task // blocks % H, task % blocks
+    block = block // 2 if block % 2 == 0 else blocks - 1 - block // 2  # short and long rows in turn
+    i0, i1 = block * QUERIES, min(T, (block + 1) * QUERIES)
+    s = np.empty((QUERIES, KEYS), q.dtype)
+    acc = np.zeros((QUERIES, v_rows.shape[4]), q.dtype)
+    top, total = np.full(QUERIES, lowest), np.zeros(QUERIES, q.dtype)
+    q_head = q[b, h]
+    for tile in range(kT.shape[2]):
+        j0 = tile * KEYS
+        for i in range(i0, i1, ROWS):
+            n = min(ROWS, i1 - i)
+            kT_tile = kT[b, h, tile]
+            lo, hi = tile_scores(
+                q_head, kT_tile, s, mask, bias, b, h, i, n, j0, T, S, causal, window
+            )
+            if lo >= hi:
+                continue
+            for r in range(i - i0, i - i0 + n):
+                scores = row(s, r, lo, hi)
+                largest = row_max(scores)
+                new = largest if largest > top[r] else top[r]
+                base = zero if new == lowest else new
+                if new > top[r]:
+                    shrink = exp(top[r] - base)
+                    total[r] *= shrink
+                    for d in range(acc.shape[1]):
+                        acc[r, d] *= shrink
+                    top[r] = new
+                total[r] += exponentials(scores, base)
+                if p > 0:
+                    drop(s, r, lo, hi, p, key, ((b * H + h) * T + i0 + r) * S + j0)
+            depth = min(hi, S - j0) - lo
+            add_weighted(
+                s, i - i0, lo, v_rows[b, h, tile], lo, acc, i - i0, n, depth, finite[b, h, tile]
+            )
+    for r in range(i1 - i0):
+        factor = zero if total[r] == zero else real(1) / total[r]
         for d in range(D):
-            y[b, h, i0 + i, d] = acc[i, d] * factor
-        lse[b, h, i0 + i] = (zero if top[i] == lowest else top[i]) + np.log(total[i])
+            y[b, h, i0 + r, d] = acc[r, d] * factor
+        lse[b, h, i0 + r] = (zero if top[r] == lowest else top[r]) + np.log(total[r])
 
 
-@jit(parallel=True, strided="q k v mask bias")
-def _attend(q, k, v, mask, bias, causal, window, scale, p, key):
-    B, H, T, D = q.shape
-    blocks = (T + _ROWS - 1) // _ROWS
-    y, lse = np.empty((B, H, T, D), q.dtype), np.empty((B, H, T), q.dtype)
-    for task in prange(B * H * blocks):
-        b, h, i0 = task // (H * blocks), task // blocks % H, task % blocks * _ROWS
-        _attend_rows(q, k, v, mask, bias, causal, window, scale, p, key, y, lse, b, h, i0)
-    return y, lse
+@jit
+def _attend_head(task, q, k, v, mask, bias, causal, window, scale, y, lse):
+    """A few queries, one by one: they would not fill a tile, as when generating."""
+    wide_vectors()
+    (H, T, D), S = q.shape[1:], k.shape[2]
+    b, h, real = task // H, task % H, q.dtype.type
+    zero, lowest = real(0), real(-np.inf)
+    q_head, k_head, v_head = q[b, h], k[b, h], v[b, h]
+    s, acc = np.empty((1, S), q.dtype), np.empty(D, q.dtype)
+    for i in range(T):
+        last = max(0, i + S - T + 1) if causal else S
+        first = max(0, i + S - T + 1 - window) if window else 0
+        scores, query = row(s, 0, 0, S), row(q_head, i, 0, D)
+        for j in range(S):
+            key, dot = row(k_head, j, 0, D), zero
+            for d in range(D):
+                dot += query[d] * key[d]
+            scores[j] = dot * real(scale)
+            if bias.size:
+                scores[j] += bias[b % bias.shape[0], h % bias.shape[1], i % bias.shape[2], j]
+            if mask.size and not mask[b % mask.shape[0], h % mask.shape[1], i % mask.shape[2], j]:
+                scores[j] = lowest
+            if j < first or j >= last:
+                scores[j] = lowest
+        top = row_max(scores)
+        base, total = zero if top == lowest else top, zero
+        for d in range(D):
+            acc[d] = zero
+        for j in range(S):
+            weight = exp(scores[j] - base)
+            total += weight
+            if weight != zero:  # a weight of zero silences even NaN
+                value = row(v_head, j, 0, D)
+                for d in range(D):
+                    acc[d] += weight * value[d]
+        factor = zero if total == zero else real(1) / total
+        for d in range(D):
+            y[b, h, i, d] = acc[d] * factor
+        lse[b, h, i] = base + np.log(total)
+
+
+@jit(strided="q k v mask bias y")
+def _attend_few(q, k, v, mask, bias, causal, window, scale, y, lse):
+    arguments = q, k, v, mask, bias, causal, window, scale, y, lse
+    run_tasks(_attend_head, q.shape[0] * q.shape[1], arguments)
+
+
+@jit(strided="q k v mask bias y")
+def _attend(q, k, v, mask, bias, causal, window, scale, p, key, y, lse):
+    (B, H, T, D), S = q.shape, k.shape[2]
+    tiles, blocks = (S + KEYS - 1) // KEYS, (T + QUERIES - 1) // QUERIES
+    kT = np.empty((B, H, tiles, D, KEYS), q.dtype)
+    v_rows = np.empty((B, H, tiles, KEYS, padded(D, q)), q.dtype)
+    finite = np.empty((B, H, tiles), np.bool_)
+    run_tasks(_prepare, B * H * tiles, (k, v, scale, kT, v_rows, finite))
+    options = mask, bias, causal, window, S, p, key
+    run_tasks(_attend_queries, B * H * blocks, (q, kT, v_rows, finite, *options, y, lse))
+
+
+# ---- the twin, backward --------------------------------------------------------------------------
 
 
 @jit
 def _attend_vjp_head(
-    dy, q, k, v, y, lse, mask, bias, causal, window, scale, p, key, dq, dk, dv, b, h
+    task, dy, q, k, v, y, lse, mask, bias, causal, window, scale, p, key, dq, dk, dv
 ):
-    """One head: for each tile of keys, all queries that see it."""
-    (H, T, D), S = q.shape[1:], k.shape[2]
+    """One head, or a share of its tiles of keys: for each, all queries that see it."""
+    wide_vectors()
+    (parts, _, H, T, D), S = dq.shape, k.shape[2]
+    b, h, part = task // (H * parts), task // parts % H, task % parts
     real = q.dtype.type
-    zero, lowest = real(0), real(-np.inf)
-    depth, shift = (D + 3) // 4 * 4, S - T
-    q_tile, dy_tile = np.empty((_ROWS, depth), q.dtype), np.empty((_ROWS, depth), q.dtype)
-    k_tile, v_tile = np.empty((_COLUMNS, depth), q.dtype), np.empty((_COLUMNS, depth), q.dtype)
-    kT, vT = np.empty((depth, _COLUMNS), q.dtype), np.empty((depth, _COLUMNS), q.dtype)
-    s, ds = np.empty((_ROWS, _COLUMNS), q.dtype), np.empty((_ROWS, _COLUMNS), q.dtype)
-    sT, dsT = np.empty((_COLUMNS, _ROWS), q.dtype), np.empty((_COLUMNS, _ROWS), q.dtype)
-    dk_tile, dv_tile = np.empty((_COLUMNS, depth), q.dtype), np.empty((_COLUMNS, depth), q.dtype)
-    dq_tile, delta = np.empty((_ROWS, depth), q.dtype), np.zeros(T, q.dtype)
+    zero, shift = real(0), S - T
+    depth = padded(D, q)
+    q_rows, dy_rows = np.empty((T, depth), q.dtype), np.empty((T, depth), q.dtype)
+    dq_rows = np.zeros((T + ROWS, depth), q.dtype)
+    delta = np.zeros(T, q.dtype)
+    q_finite = copy(q[b, h], 0, T, 1.0, q_rows)
+    dy_finite = copy(dy[b, h], 0, T, 1.0, dy_rows)
     for i in range(T):
         for d in range(D):
             delta[i] += dy[b, h, i, d] * y[b, h, i, d]
-    for j0 in range(0, S, _COLUMNS):
-        k_finite = _load(k, b, h, j0, k_tile)
-        _load(v, b, h, j0, v_tile)
-        _transpose(k_tile, kT)
-        _transpose(v_tile, vT)
-        dk_tile[:] = zero
-        dv_tile[:] = zero
-        for i0 in range(0, T, _ROWS):
-            rows = min(_ROWS, T - i0)
-            start, end = _key_range(i0, i0 + rows, S, causal, window, shift)
-            if j0 < start or j0 >= end:
+    k_rows = np.empty((KEYS, depth), q.dtype)
+    kT, vT = np.empty((D, KEYS), q.dtype), np.empty((D, KEYS), q.dtype)
+    s, ds = np.empty((QUERIES, KEYS), q.dtype), np.empty((QUERIES, KEYS), q.dtype)
+    reached = KEYS + ROWS  # by tiles that begin at a grain
+    dk_rows, dv_rows = np.empty((reached, depth), q.dtype), np.empty((reached, depth), q.dtype)
+    for j0 in range(part * KEYS, S, parts * KEYS):
+        j1 = min(S, j0 + KEYS)
+        k_finite = copy(k[b, h], j0, j1, 1.0, k_rows)
+        copy_transposed(k[b, h], j0, j1, scale, kT)
+        copy_transposed(v[b, h], j0, j1, 1.0, vT)
+        dk_rows[:] = zero
+        dv_rows[:] = zero
+        for i0 in range(0, T, QUERIES):
+            i1 = min(T, i0 + QUERIES)
+            left, right = grains(i0, i1 - i0, j0, S, causal, window, shift)
+            if left >= right:
                 continue
-            q_finite = _load(q, b, h, i0, q_tile)
-            dy_finite = _load(dy, b, h, i0, dy_tile)
-            _tile_scores(q_tile, kT, s, mask, bias, scale, causal, window, b, h, i0, j0, T, S)
-            ds[:] = zero
-            _add_product(dy_tile, vT, ds)
-            if p > 0:
-                _drop(ds, p, key, b, h, H, i0, j0, T, S)
-            for i in range(rows):
-                log_sum, dot = lse[b, h, i0 + i], delta[i0 + i]
-                for j in range(_COLUMNS):
-                    prob = zero if s[i, j] == lowest else exp(s[i, j] - log_sum)
-                    s[i, j] = prob
-                    ds[i, j] = zero if prob == zero else prob * (ds[i, j] - dot) * real(scale)
-            s[rows:] = zero
-            ds[rows:] = zero
-            _transpose(ds, dsT)
-            if p > 0:
-                _drop(s, p, key, b, h, H, i0, j0, T, S)
-            _transpose(s, sT)
-            dq_tile[:] = zero
-            _add_weighted(sT, dy_tile, dv_tile, dy_finite)
-            _add_weighted(dsT, q_tile, dk_tile, q_finite)
-            _add_weighted(ds, k_tile, dq_tile, k_finite)
-            for i in range(rows):
-                for d in range(D):
-                    dq[b, h, i0 + i, d] += dq_tile[i, d]
-        for j in range(min(_COLUMNS, S - j0)):
+            right = min(KEYS, left + (right - left + ROWS - 1) // ROWS * ROWS)  # of whole tiles
+            for i in range(i0, i1, ROWS):
+                n = min(ROWS, i1 - i)
+                lo, hi = tile_scores(
+                    q_rows[:, :D], kT, s, mask, bias, b, h, i, n, j0, T, S, causal, window
+                )
+                for j in range(lo, hi, width(s)):
+                    multiply_tile(dy_rows, i, 0, vT, 0, j, ds, i - i0, j, n, D, False)
+                for r in range(i - i0, i - i0 + n):
+                    start = ((b * H + h) * T + i0 + r) * S + j0
+                    if p > 0:
+                        drop(ds, r, lo, hi, p, key, start)
+                    if lo < hi:
+                        log_sum, dot = lse[b, h, i0 + r], delta[i0 + r]
+                        slopes(row(s, r, lo, hi), row(ds, r, lo, hi), log_sum, dot, real(scale))
+                    if p > 0:
+                        drop(s, r, lo, hi, p, key, start)
+                    for x in (s, ds):
+                        fill(row(x, r, left, max(left, min(lo, right))), zero)
+                        fill(row(x, r, min(right, max(left, hi)), right), zero)
+                if lo < hi:
+                    seen = min(hi, j1 - j0) - lo
+                    add_weighted(ds, i - i0, lo, k_rows, lo, dq_rows, i, n, seen, k_finite)
+            for j in range(left, min(right, j1 - j0), ROWS):
+                n = min(ROWS, j1 - j0 - j)
+                first = max(0, j0 + j - shift - i0) if causal else 0  # the first query that sees j
+                count = i1 - i0 - first
+                if count > 0:
+                    at = i0 + first
+                    add_weighted(s.T, j, first, dy_rows, at, dv_rows, j, n, count, dy_finite)
+                    add_weighted(ds.T, j, first, q_rows, at, dk_rows, j, n, count, q_finite)
+        for j in range(j1 - j0):
             for d in range(D):
-                dk[b, h, j0 + j, d] = dk_tile[j, d]
-                dv[b, h, j0 + j, d] = dv_tile[j, d]
+                dk[b, h, j0 + j, d] = dk_rows[j, d]
+                dv[b, h, j0 + j, d] = dv_rows[j, d]
+    for i in range(T):
+        for d in range(D):
+            dq[part, b, h, i, d] = dq_rows[i, d]
 
 
-@jit(parallel=True, strided="dy q k v y mask bias")
-def _attend_vjp(dy, q, k, v, y, lse, mask, bias, causal, window, scale, p, key):
-    B, H, T, D = q.shape
-    S = k.shape[2]
-    dq = np.zeros((B, H, T, D), q.dtype)
-    dk, dv = np.empty((B, H, S, D), q.dtype), np.empty((B, H, S, D), q.dtype)
-    for task in prange(B * H):
-        b, h = task // H, task % H
-        _attend_vjp_head(
-            dy, q, k, v, y, lse, mask, bias, causal, window, scale, p, key, dq, dk, dv, b, h
-        )
-    return dq, dk, dv
+@jit(strided="dy q k v y mask bias dq dk dv")
+def _attend_vjp(dy, q, k, v, y, lse, mask, bias, causal, window, scale, p, key, dq, dk, dv):
+    options = mask, bias, causal, window, scale, p, key
+    tasks = dq.shape[0] * dq.shape[1] * dq.shape[2]
+    run_tasks(_attend_vjp_head, tasks, (dy, q, k, v, y, lse, *options, dq, dk, dv))
 
 
-_attend, _attend_vjp = compiled(_attend), compiled(_attend_vjp)
+_attend, _attend_few = compiled(_attend), compiled(_attend_few)
+_attend_vjp = compiled(_attend_vjp)
+
+
+def _heads_last(B, H, T, D, dtype):
+    """(B, H, T, D), in memory (B, T, H, D): the next layer has its (B, T, C) without a copy."""
+    return np.empty((B, T, H, D), dtype).swapaxes(1, 2)
 
 
 def _or_empty(mask, bias, dtype):
@@ -353,12 +350,29 @@ def _or_empty(mask, bias, dtype):
 
 
 def attend_jit(q, k, v, mask, bias, causal, window, scale, p, key):
-    return _attend(q, k, v, *_or_empty(mask, bias, q.dtype), causal, window, scale, p, key)
+    dtype = q.dtype.newbyteorder("=")
+    y, lse = _heads_last(*q.shape, dtype), np.empty(q.shape[:3], dtype)
+    options = *_or_empty(mask, bias, dtype), causal, window, scale
+    by_rows = all(x.strides[3] == x.itemsize and x.dtype.isnative for x in (q, k, v))
+    if q.shape[2] <= _FEW_QUERIES and not p and by_rows:
+        _attend_few(q, k, v, *options, y, lse)
+    else:
+        _attend(q, k, v, *options, p, key, y, lse)
+    return y, lse
 
 
-def attend_vjp_jit(dy, q, k, v, y, lse, mask, bias, causal, window, scale, p, key):
-    mask, bias = _or_empty(mask, bias, q.dtype)
-    return _attend_vjp(dy, q, k, v, y, lse, mask, bias, causal, window, scale, p, key)
+def attend_vjp_jit(dy, q, k, v, y, lse, mask, bias, causal, window, scale, p, key, out=None):
+    (B, H, T, D), S, dtype = q.shape, k.shape[2], q.dtype.newbyteorder("=")
+    if out is None:
+        out = tuple(_heads_last(B, H, n, D, dtype) for n in (T, S, S))
+    dq, dk, dv = out
+    parts = max(1, min(-(-S // KEYS), _ENOUGH // max(1, B * H)))
+    shares = dq[None] if parts == 1 else np.empty((parts, B, H, T, D), dtype)
+    options = *_or_empty(mask, bias, dtype), causal, window, scale, p, key
+    _attend_vjp(dy, q, k, v, y, lse, *options, shares, dk, dv)
+    if parts > 1:
+        np.sum(shares, axis=0, out=dq)
+    return out
 
 
 attend = kernel(attend_ref, attend_jit)

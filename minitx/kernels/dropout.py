@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..jit import jit, kernel, prange
+from ..jit import jit, kernel
+from ..simd import wide_vectors
+from ..tasks import run_tasks
 from .scalar import uniform, uniform_jit
+from .sums import chunk, chunks_of
 
 
 def dropout_ref(x, p, key):
@@ -21,15 +24,22 @@ def dropout_ref(x, p, key):
     return np.where(kept, x * x.dtype.type(1 / (1 - p)), x.dtype.type(0))
 
 
-@jit(parallel=True)
-def dropout_jit(x, p, key):
+@jit
+def _dropout(task, x, p, key, y):
+    wide_vectors()
     N, C = x.shape
-    y = np.empty_like(x)
     scale = x.dtype.type(1 / (1 - p))
-    for n in prange(N):
+    first, end = chunk(task, N)
+    for n in range(first, end):
         for c in range(C):
             kept = uniform_jit(key, np.uint64(n * C + c)) >= p
             y[n, c] = x[n, c] * scale if kept else x.dtype.type(0)
+
+
+@jit
+def dropout_jit(x, p, key):
+    y = np.empty_like(x)
+    run_tasks(_dropout, chunks_of(x.shape[0]), (x, p, key, y))
     return y
 
 

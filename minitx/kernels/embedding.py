@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..jit import jit, kernel, prange
+from ..jit import jit, kernel
+from ..tasks import run_tasks
 
-_COLUMNS = 32  # table columns that one thread owns, so that no two threads add to the same place
+_COLUMNS = 32  # table columns that one task owns, so that no two add to the same place
 
 
 def embedding_vjp_ref(dy, ids, count):
@@ -22,17 +23,22 @@ def embedding_vjp_ref(dy, ids, count):
     return dtable
 
 
-@jit(parallel=True)
+@jit
+def _embedding_vjp(task, dy, ids, dtable):
+    part = slice(task * _COLUMNS, (task + 1) * _COLUMNS)
+    dy, dtable = dy[:, part], dtable[:, part]
+    for n in range(dy.shape[0]):
+        for c in range(dy.shape[1]):
+            dtable[ids[n], c] += dy[n, c]
+
+
+@jit
 def embedding_vjp_jit(dy, ids, count):
-    N, C = dy.shape
     for i in ids:  # machine code would write elsewhere
         if not -count <= i < count:
             raise IndexError("embedding_vjp: an id is outside the table")
-    dtable = np.zeros((count, C), dy.dtype)
-    for block in prange((C + _COLUMNS - 1) // _COLUMNS):
-        for n in range(N):
-            for c in range(block * _COLUMNS, min(C, (block + 1) * _COLUMNS)):
-                dtable[ids[n], c] += dy[n, c]
+    dtable = np.zeros((count, dy.shape[1]), dy.dtype)
+    run_tasks(_embedding_vjp, (dy.shape[1] + _COLUMNS - 1) // _COLUMNS, (dy, ids, dtable))
     return dtable
 
 

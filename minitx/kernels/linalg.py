@@ -1,18 +1,30 @@
-"""Matrix products: the one door to BLAS.
+"""Matrix products, with a layer's bias and activation applied while the result is in cache.
 
-A product is cut into blocks of output rows whose size depends on its shape alone, and each block is
-one call of ``cblas_?gemm`` on one of Numba's threads: equally fast whoever imported NumPy, and the
-same bits on any number of threads.
+The twin does not call a library: it cuts the result into blocks by its shape alone, so that bits do
+not depend on the number of threads, and each block into tiles that stay in registers (simd.py).
+The order of loops is that of Goto and van de Geijn (2008), "Anatomy of High-Performance Matrix
+Multiplication", with rows and columns exchanged: a few rows of a stay in the first cache, a block
+of b in the second, and the result is written along its rows.
 """
 
 from __future__ import annotations
 
+import functools
+import math
+
 import numpy as np
 
-from ..jit import COMPILED, compiled, jit, kernel, prange
-from ..threads import gemm
+from ..jit import COMPILED, compiled, jit, kernel
+from ..simd import ROWS, TILE_BYTES, multiply_tile, row, wide_vectors
+from ..tasks import run_tasks
+from .activation import activate_ref, activate_row
 
-_SMALL = 1 << 20  # multiplications below which a product is not worth waking a second thread
+_DEPTH = 384  # of a block: so much of some rows of a fits into the first cache
+_BLOCK_ROWS, _BLOCK_COLUMNS = 192, 256  # at most: so much of b fits into the second
+_ENOUGH = 8  # blocks, to share out evenly
+_NEAR = 64  # rows packed together: near enough for the first cache and its table of pages
+_FEW_ROWS = 4  # a product with so few reads each number of b once: nothing to keep in cache
+_COLUMNS = 64  # that a task takes where there are no blocks
 
 
 def matmul_ref(a, b):
@@ -20,61 +32,210 @@ def matmul_ref(a, b):
     return np.matmul(a, b)
 
 
+def _compiles(a, b):
+    """Whether there is machine code for these: both float32, or both float64."""
+    return COMPILED and a.dtype == b.dtype and a.dtype.char in "fd"
+
+
 def matmul_jit(a, b):
-    call = gemm(a.dtype) if COMPILED and a.dtype == b.dtype else None
     (M, K), N = a.shape[-2:], b.shape[-1]
-    if call is None or K != b.shape[-2] or max(a.size * N, b.size * M) < _SMALL:
+    if not _compiles(a, b) or K != b.shape[-2]:
         return np.matmul(a, b)
+    if a.ndim == b.ndim == 2:
+        return _product(_as_batch(a), _as_batch(b), None, 0)[0][0]
     if b.ndim == 2 and a.ndim > 2 and a.flags.c_contiguous:
-        return matmul_jit(a.reshape(-1, K), b).reshape(*a.shape[:-1], N)
+        return matmul_jit(a.reshape(math.prod(a.shape[:-1]), K), b).reshape(*a.shape[:-1], N)
     lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-    a, b = _as_batch(a, lead), _as_batch(b, lead)
-    c = np.empty((len(a), M, N), a.dtype)
-    _gemm_blocks(call, a, _is_transposed(a), b, _is_transposed(b), c, _block_rows(M))
-    return c.reshape(*lead, M, N)
+    a, b = (np.broadcast_to(x, lead + x.shape[-2:]) for x in (a, b))
+    return _product(_as_batch(a), _as_batch(b), None, 0)[0].reshape(*lead, M, N)
 
 
-def _block_rows(M):
-    """A quarter of the rows, from 32 to 128 in steps of 16: small shares out, large packs less."""
-    return min(128, max(32, -(-M // 64) * 16))
+def _as_batch(x):
+    """Leading axes folded to one, and one of the last two contiguous."""
+    x = x[None] if x.ndim == 2 else x.reshape(math.prod(x.shape[:-2]), *x.shape[-2:])
+    return x if x.itemsize in x.strides[1:] else np.ascontiguousarray(x)
 
 
-def _as_batch(x, lead):
-    """Leading axes folded to one, and strides for BLAS: one of the last two axes contiguous."""
-    x = np.broadcast_to(x, lead + x.shape[-2:]).reshape(-1, *x.shape[-2:])
-    (rows, columns), (row, column), size = x.shape[1:], x.strides[1:], x.itemsize
-    by_rows = column == size and row >= columns * size and row % size == 0
-    by_columns = row == size and column >= rows * size and column % size == 0
-    return x if by_rows or by_columns else np.ascontiguousarray(x)
+def linear_ref(x, weight, bias, activation):
+    """activation(x @ weight.T + bias).  x: (N, I), weight: (O, I), bias: (O,) or None
+
+    activation: an index into ACTIVATIONS.  -> y (N, O), and z (N, O), what the activation was
+    applied to; y itself for the identity.
+    """
+    z = x @ weight.T
+    if bias is not None:
+        z = z + bias
+    return (activate_ref(z, activation) if activation else z), z
 
 
-def _is_transposed(x):
-    return x.strides[2] != x.itemsize or x.strides[1] < x.shape[2] * x.itemsize
+def linear_jit(x, weight, bias, activation):
+    if not _compiles(x, weight):
+        return linear_ref(x, weight, bias, activation)
+    y, z = _product(_as_batch(x), _as_batch(weight.T), bias, activation)
+    return y[0], z[0]
 
 
-@jit(parallel=True, strided="a b")
-def _gemm_blocks(gemm, a, a_transposed, b, b_transposed, c, rows):
-    batch, M, N = c.shape
-    K = a.shape[2]
-    blocks = (M + rows - 1) // rows
-    size = c.itemsize
-    a_ld = a.strides[2 if a_transposed else 1] // size
-    b_ld = b.strides[2 if b_transposed else 1] // size
-    a_op = 112 if a_transposed else 111  # CblasTrans, CblasNoTrans
-    b_op = 112 if b_transposed else 111
-    one, zero = c.dtype.type(1), c.dtype.type(0)
-    for task in prange(batch * blocks):
-        i, first = task // blocks, task % blocks * rows
-        # Row-major (101).  Addresses by hand: a slice would cost a reference count.
-        a_at = np.uint64(a.ctypes.data + i * a.strides[0] + first * a.strides[1])
-        b_at = np.uint64(b.ctypes.data + i * b.strides[0])
-        c_at = np.uint64(c.ctypes.data + i * c.strides[0] + first * c.strides[1])
-        count = min(rows, M - first)
-        gemm(101, a_op, b_op, count, N, K, one, a_at, a_ld, b_at, b_ld, zero, c_at, N)
+@jit
+def _finish(bias, activation, y, z, b, i0, i1, j0, j1):
+    """Bias and activation of one block."""
+    bias, z, y = bias[j0:j1], z[b], y[b]
+    for i in range(i0, i1 if bias.size or activation else i0):
+        z_row = row(z, i, j0, j1)
+        for j in range(bias.size):
+            z_row[j] += bias[j]
+        if activation:
+            activate_row(activation, z_row, row(y, i, j0, j1))
 
 
-_gemm_blocks = compiled(_gemm_blocks)
+def _product(a, b, bias, activation):
+    """(batch, M, K) @ (batch, K, N), then a bias or None, then an activation."""
+    batch, M, K = a.shape
+    N = b.shape[2]
+    z = np.empty((batch, M, N), a.dtype.newbyteorder("="))
+    y = z if activation == 0 else np.empty_like(z)
+    bias = np.empty(0, z.dtype) if bias is None else bias
+    aT, bT = a.swapaxes(1, 2), b.swapaxes(1, 2)
+    if M <= _FEW_ROWS and bT.flags.c_contiguous:
+        _few_rows(a, bT, bias, activation, y, z)
+        return y, z
+    whole = b.strides[2] == b.itemsize and N * b.itemsize % TILE_BYTES == 0
+    pack_a, pack_b = a.strides[2] != a.itemsize, not (whole and M <= _BLOCK_ROWS)
+    blocks = _blocks(batch, M, N, z.itemsize)
+    _tiles(a, aT, b, bias, activation, y, z, *blocks, pack_a, pack_b)
+    return y, z
+
+
+@functools.cache
+def _blocks(batch, M, N, itemsize):
+    """Rows and columns of a block: whole tiles, evenly large, enough of them to share out.
+
+    Of these, the ones that read least: each block of columns reads all of a, each of rows all of b.
+    """
+    columns = TILE_BYTES // itemsize
+    tile_rows, tile_columns = max(1, -(-M // ROWS)), max(1, -(-N // columns))
+    enough = min(_ENOUGH, batch * tile_rows * tile_columns)
+    options = [
+        (down * N + across * M, down, across)
+        for down in range(max(1, -(-M // _BLOCK_ROWS)), tile_rows + 1)
+        for across in range(max(1, -(-N // _BLOCK_COLUMNS)), tile_columns + 1)
+        if batch * down * across >= enough
+    ]
+    _, down, across = min(options)
+    return -(-tile_rows // down) * ROWS, -(-tile_columns // across) * columns
+
+
+@jit
+def _pack(task, x, out):
+    """Some rows of x[i], (K, N), in all panels; zeros in the last one beyond the last column."""
+    wide_vectors()
+    width, (K, N) = out.shape[1], x.shape[1:]
+    chunks, panels = (K + _NEAR - 1) // _NEAR, (N + width - 1) // width
+    i, k0 = task // chunks, task % chunks * _NEAR
+    k1, x = min(K, k0 + _NEAR), x[i]
+    turned, xT = x.strides[1] != x.itemsize, x.T
+    for panel in range(panels):
+        first, j0 = (i * panels + panel) * K, panel * width
+        count = min(width, N - j0)
+        if turned:
+            for j in range(count):
+                source = row(xT, j0 + j, k0, k1)
+                for k in range(k1 - k0):
+                    out[first + k0 + k, j] = source[k]
+        for k in range(k0, k1):
+            target = row(out, first + k, 0, width)
+            if not turned:
+                source = row(x, k, j0, j0 + count)
+                for quarter in range(count // 4):  # a loop of fixed length becomes one instruction
+                    for lane in range(4):
+                        target[4 * quarter + lane] = source[4 * quarter + lane]
+                for j in range(count // 4 * 4, count):
+                    target[j] = source[j]
+            for j in range(count, width):
+                target[j] = target.dtype.type(0)
+
+
+@jit
+def _packed(x, width, wanted):
+    """(batch, K, N) in panels, (batch * panels * K, width); without any rows if not ``wanted``."""
+    batch, K, N = x.shape
+    out = np.empty((batch * ((N + width - 1) // width) * K if wanted else 0, width), x.dtype)
+    if wanted:
+        run_tasks(_pack, batch * ((K + _NEAR - 1) // _NEAR), (x, out))
+    return out
+
+
+@jit
+def _do_block(task, a, b, bias, activation, y, z, block_rows, block_columns, a_panels, b_panels):
+    """z[i, i0:i1, j0:j1] = (a @ b)[i, i0:i1, j0:j1], tile by tile, and what follows."""
+    wide_vectors()
+    (M, N), K, width = z.shape[1:], a.shape[2], TILE_BYTES // z.itemsize
+    down, across = (M + block_rows - 1) // block_rows, (N + block_columns - 1) // block_columns
+    i, i0 = task // (down * across), task // across % down * block_rows
+    j0 = task % across * block_columns
+    i1, j1 = min(M, i0 + block_rows), min(N, j0 + block_columns)
+    a_first, b_first = i * ((M + ROWS - 1) // ROWS) * K, i * ((N + width - 1) // width) * K
+    a, b, c, a_tiles = a[i], b[i], z[i], a_panels.T
+    edge = np.empty((ROWS, width), c.dtype)
+    if K == 0:
+        c[i0:i1, j0:j1] = c.dtype.type(0)
+    for k0 in range(0, K, _DEPTH):
+        depth, more = min(_DEPTH, K - k0), k0 > 0
+        for ic in range(i0, i1, ROWS):  # a tile's rows of a stay in the first cache
+            left, ia, ka, rows = a, ic, k0, min(ROWS, i1 - ic)
+            if a_panels.size:
+                left, ia, ka = a_tiles, 0, a_first + ic // ROWS * K + k0
+            for j in range(j0, j1, width):
+                right, kb, jb, columns = b, k0, j, min(width, j1 - j)
+                if b_panels.size:
+                    right, kb, jb = b_panels, b_first + j // width * K + k0, 0
+                if rows == ROWS and columns == width:
+                    multiply_tile(left, ia, ka, right, kb, jb, c, ic, j, rows, depth, more)
+                else:
+                    multiply_tile(left, ia, ka, right, kb, jb, edge, 0, 0, rows, depth, False)
+                    for r in range(rows):
+                        for s in range(columns):
+                            before = c[ic + r, j + s] if more else c.dtype.type(0)
+                            c[ic + r, j + s] = before + edge[r, s]
+    _finish(bias, activation, y, z, i, i0, i1, j0, j1)
+
+
+@jit(strided="a aT b")
+def _tiles(a, aT, b, bias, activation, y, z, block_rows, block_columns, pack_a, pack_b):
+    batch, M, N = z.shape
+    a_panels = _packed(aT, ROWS, pack_a)
+    b_panels = _packed(b, TILE_BYTES // z.itemsize, pack_b)
+    down, across = (M + block_rows - 1) // block_rows, (N + block_columns - 1) // block_columns
+    arguments = (a, b, bias, activation, y, z, block_rows, block_columns, a_panels, b_panels)
+    run_tasks(_do_block, batch * down * across, arguments)
+
+
+@jit
+def _dot_columns(task, a, b, bias, activation, y, z):
+    wide_vectors()
+    M, N = z.shape[1:]
+    tasks = (N + _COLUMNS - 1) // _COLUMNS
+    i, j0 = task // tasks, task % tasks * _COLUMNS
+    j1 = min(N, j0 + _COLUMNS)
+    for j in range(j0, j1):
+        for m in range(M):
+            total = z.dtype.type(0)
+            for k in range(a.shape[2]):
+                total += a[i, m, k] * b[i, j, k]
+            z[i, m, j] = total
+    _finish(bias, activation, y, z, i, 0, M, j0, j1)
+
+
+@jit
+def _few_rows(a, b, bias, activation, y, z):
+    """A handful of rows a (batch, M, K) times the rows of b (batch, N, K): dot products."""
+    batch, M, N = z.shape
+    tasks = batch * ((N + _COLUMNS - 1) // _COLUMNS)
+    run_tasks(_dot_columns, tasks, (a, b, bias, activation, y, z))
+
+
+_tiles, _few_rows = compiled(_tiles), compiled(_few_rows)
 matmul = kernel(matmul_ref, matmul_jit)
+linear = kernel(linear_ref, linear_jit)
 
 
 def einsum(a_axes, b_axes, out_axes, a, b):
@@ -103,35 +264,3 @@ def _sum_out(x, axes, needed):
     gone = tuple(i for i, c in enumerate(axes) if c not in needed)
     x = x.sum(axis=gone, dtype=np.float64).astype(x.dtype) if gone else x
     return x, "".join(c for c in axes if c in needed)
-
-
-@jit
-def ordered_sum(partial):
-    """(chunks, C) -> (C,), one chunk after the other and in float64."""
-    chunks, C = partial.shape
-    total = np.zeros(C)
-    for i in range(chunks):
-        for c in range(C):
-            total[c] += np.float64(partial[i, c])
-    return total.astype(partial.dtype)
-
-
-def column_sums_ref(x):
-    """(..., C) -> (C,), a bias's gradient, summed in float64."""
-    return x.sum(axis=tuple(range(x.ndim - 1)), dtype=np.float64).astype(x.dtype)
-
-
-@jit(parallel=True)
-def column_sums_jit(x):
-    N, C = x.shape
-    chunk = 64
-    chunks = (N + chunk - 1) // chunk
-    partial = np.zeros((chunks, C), x.dtype)
-    for i in prange(chunks):
-        for n in range(i * chunk, min(N, (i + 1) * chunk)):
-            for c in range(C):
-                partial[i, c] += x[n, c]
-    return ordered_sum(partial)
-
-
-column_sums = kernel(column_sums_ref, column_sums_jit, rows="x")

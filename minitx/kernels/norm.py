@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..jit import jit, kernel, prange
-from .linalg import ordered_sum
-
-_CHUNK = 64  # rows whose parameter gradients one thread adds up; fixed, whatever the threads
+from ..jit import jit, kernel
+from ..simd import wide_vectors
+from ..tasks import run_tasks
+from .sums import chunk, chunks_of, ordered_sum
 
 
 def layer_norm_ref(x, weight, bias, eps):
@@ -24,11 +24,12 @@ def layer_norm_ref(x, weight, bias, eps):
     return (x - mean) * rstd * weight + bias, mean, rstd
 
 
-@jit(parallel=True)
-def layer_norm_jit(x, weight, bias, eps):
+@jit
+def _layer_norm(task, x, weight, bias, eps, y, mean, rstd):
+    wide_vectors()
     N, C = x.shape
-    y, mean, rstd = np.empty_like(x), np.empty((N, 1), x.dtype), np.empty((N, 1), x.dtype)
-    for n in prange(N):
+    first, end = chunk(task, N)
+    for n in range(first, end):
         total, squares = 0.0, 0.0
         for c in range(C):
             total += np.float64(x[n, c])
@@ -40,6 +41,13 @@ def layer_norm_jit(x, weight, bias, eps):
             y[n, c] = (x[n, c] - mu) * r * weight[c] + bias[c]
         mean[n, 0] = mu
         rstd[n, 0] = r
+
+
+@jit
+def layer_norm_jit(x, weight, bias, eps):
+    N = x.shape[0]
+    y, mean, rstd = np.empty_like(x), np.empty((N, 1), x.dtype), np.empty((N, 1), x.dtype)
+    run_tasks(_layer_norm, chunks_of(N), (x, weight, bias, eps, y, mean, rstd))
     return y, mean, rstd
 
 
@@ -57,26 +65,35 @@ def layer_norm_vjp_ref(dy, x, weight, mean, rstd):
     return dx, dweight.astype(x.dtype), dbias.astype(x.dtype)
 
 
-@jit(parallel=True)
+@jit
+def _layer_norm_vjp(task, dy, x, weight, mean, rstd, dx, dweights, dbiases):
+    wide_vectors()
+    N, C = x.shape
+    first, end = chunk(task, N)
+    for c in range(C):
+        dweights[task, c] = dbiases[task, c] = x.dtype.type(0)
+    for n in range(first, end):
+        mu, r = mean[n, 0], rstd[n, 0]
+        total, along = 0.0, 0.0
+        for c in range(C):
+            dxhat = dy[n, c] * weight[c]
+            total += np.float64(dxhat)
+            along += np.float64(dxhat * (x[n, c] - mu) * r)
+        shift, slope = x.dtype.type(total / C), x.dtype.type(along / C)
+        for c in range(C):
+            xhat = (x[n, c] - mu) * r
+            dx[n, c] = (dy[n, c] * weight[c] - shift - xhat * slope) * r
+            dweights[task, c] += dy[n, c] * xhat
+            dbiases[task, c] += dy[n, c]
+
+
+@jit
 def layer_norm_vjp_jit(dy, x, weight, mean, rstd):
     N, C = x.shape
-    chunks = (N + _CHUNK - 1) // _CHUNK
+    tasks = chunks_of(N)
     dx = np.empty_like(x)
-    dweights, dbiases = np.zeros((chunks, C), x.dtype), np.zeros((chunks, C), x.dtype)
-    for chunk in prange(chunks):
-        for n in range(chunk * _CHUNK, min(N, (chunk + 1) * _CHUNK)):
-            mu, r = mean[n, 0], rstd[n, 0]
-            total, along = 0.0, 0.0
-            for c in range(C):
-                dxhat = dy[n, c] * weight[c]
-                total += np.float64(dxhat)
-                along += np.float64(dxhat * (x[n, c] - mu) * r)
-            shift, slope = x.dtype.type(total / C), x.dtype.type(along / C)
-            for c in range(C):
-                xhat = (x[n, c] - mu) * r
-                dx[n, c] = (dy[n, c] * weight[c] - shift - xhat * slope) * r
-                dweights[chunk, c] += dy[n, c] * xhat
-                dbiases[chunk, c] += dy[n, c]
+    dweights, dbiases = np.empty((tasks, C), x.dtype), np.empty((tasks, C), x.dtype)
+    run_tasks(_layer_norm_vjp, tasks, (dy, x, weight, mean, rstd, dx, dweights, dbiases))
     return dx, ordered_sum(dweights), ordered_sum(dbiases)
 
 

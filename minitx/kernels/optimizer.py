@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..jit import compiled, jit, kernel, prange
+from ..jit import compiled, jit, kernel
+from ..simd import wide_vectors
+from ..tasks import run_tasks
 
-_CHUNK = 16384  # elements that one thread takes at a time; fixed, so that sums are, too
+_CHUNK = 16384  # elements of one task; fixed, so that sums are, too
 
 
 def sum_of_squares_ref(x):
@@ -17,18 +19,22 @@ def sum_of_squares_ref(x):
     return float(np.square(x, dtype=np.float64).sum())
 
 
-@jit(parallel=True)
+@jit
+def _sum_of_squares(task, x, partial):
+    wide_vectors()
+    part, total = x[task * _CHUNK : (task + 1) * _CHUNK], 0.0
+    for i in range(part.size):
+        total += np.float64(part[i]) * np.float64(part[i])
+    partial[task] = total
+
+
+@jit
 def sum_of_squares_jit(x):
-    chunks = (x.size + _CHUNK - 1) // _CHUNK
-    partial = np.zeros(chunks)
-    for chunk in prange(chunks):
-        total = 0.0
-        for i in range(chunk * _CHUNK, min(x.size, (chunk + 1) * _CHUNK)):
-            total += np.float64(x[i]) * np.float64(x[i])
-        partial[chunk] = total
+    partial = np.empty((x.size + _CHUNK - 1) // _CHUNK)
+    run_tasks(_sum_of_squares, partial.size, (x, partial))
     total = 0.0
-    for chunk in range(chunks):
-        total += partial[chunk]
+    for part in partial:
+        total += part
     return total
 
 
@@ -52,19 +58,27 @@ def adamw_jit(param, grad, m, v, *settings):
     _adamw(param, grad, m, v, *settings)
 
 
-@jit(parallel=True)
-def _adamw(param, grad, m, v, scale, lr, beta1, beta2, eps, weight_decay, step):
+@jit
+def _adamw_chunk(task, param, grad, m, v, scale, lr, beta1, beta2, eps, weight_decay, step):
+    wide_vectors()
     real = param.dtype.type
     s, rate, shrink, small = real(scale), real(lr), real(lr * weight_decay), real(eps)
     a, b = real(1 - beta1), real(1 - beta2)
     m_scale, v_scale = real(1 / (1 - beta1**step)), real(1 / (1 - beta2**step))
-    for chunk in prange((param.size + _CHUNK - 1) // _CHUNK):
-        for i in range(chunk * _CHUNK, min(param.size, (chunk + 1) * _CHUNK)):
-            g = grad[i] * s
-            m[i] += a * (g - m[i])
-            v[i] += b * (g * g - v[i])
-            root = np.sqrt(v[i] * v_scale)
-            param[i] -= shrink * param[i] + rate * (m[i] * m_scale) / (root + small)
+    part = slice(task * _CHUNK, (task + 1) * _CHUNK)
+    param, grad, m, v = param[part], grad[part], m[part], v[part]
+    for i in range(param.size):
+        g = grad[i] * s
+        m[i] += a * (g - m[i])
+        v[i] += b * (g * g - v[i])
+        root = np.sqrt(v[i] * v_scale)
+        param[i] -= shrink * param[i] + rate * (m[i] * m_scale) / (root + small)
+
+
+@jit
+def _adamw(param, grad, m, v, scale, lr, beta1, beta2, eps, weight_decay, step):
+    settings = scale, lr, beta1, beta2, eps, weight_decay, step
+    run_tasks(_adamw_chunk, (param.size + _CHUNK - 1) // _CHUNK, (param, grad, m, v, *settings))
 
 
 _adamw = compiled(_adamw)

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..jit import jit, kernel, prange
+from ..jit import jit, kernel
+from ..simd import row_max, wide_vectors
+from ..tasks import run_tasks
 from .scalar import exp
+from .sums import chunk, chunks_of
 
 
 def _shift(x):
@@ -24,24 +27,26 @@ def softmax_ref(x):
     return e / np.where(total == 0, x.dtype.type(1), total)
 
 
-@jit(parallel=True)
-def softmax_jit(x):
-    N, C = x.shape
-    y = np.empty_like(x)
-    zero, lowest = x.dtype.type(0), x.dtype.type(-np.inf)
-    for n in prange(N):
-        top = lowest
-        for c in range(C):
-            top = max(top, x[n, c])
-        if top == lowest:
-            top = zero
-        total = 0.0
-        for c in range(C):
+@jit
+def _softmax(task, x, y):
+    wide_vectors()
+    first, end = chunk(task, x.shape[0])
+    for n in range(first, end):
+        top, total = row_max(x[n]), 0.0
+        if top == x.dtype.type(-np.inf):
+            top = x.dtype.type(0)
+        for c in range(x.shape[1]):
             y[n, c] = exp(x[n, c] - top)
             total += np.float64(y[n, c])
         scale = x.dtype.type(1 / (1.0 if total == 0 else total))
-        for c in range(C):
+        for c in range(x.shape[1]):
             y[n, c] *= scale
+
+
+@jit
+def softmax_jit(x):
+    y = np.empty_like(x)
+    run_tasks(_softmax, chunks_of(x.shape[0]), (x, y))
     return y
 
 
@@ -50,15 +55,22 @@ def softmax_vjp_ref(dy, y):
     return y * (dy - (dy * y).sum(axis=-1, keepdims=True))
 
 
-@jit(parallel=True)
-def softmax_vjp_jit(dy, y):
-    dx = np.empty_like(y)
-    for n in prange(y.shape[0]):
+@jit
+def _softmax_vjp(task, dy, y, dx):
+    wide_vectors()
+    first, end = chunk(task, y.shape[0])
+    for n in range(first, end):
         along = 0.0
         for c in range(y.shape[1]):
             along += np.float64(dy[n, c] * y[n, c])
         for c in range(y.shape[1]):
             dx[n, c] = y[n, c] * (dy[n, c] - y.dtype.type(along))
+
+
+@jit
+def softmax_vjp_jit(dy, y):
+    dx = np.empty_like(y)
+    run_tasks(_softmax_vjp, chunks_of(y.shape[0]), (dy, y, dx))
     return dx
 
 
@@ -92,28 +104,34 @@ def _check(targets, V, ignore_index):
             raise IndexError("cross_entropy: a target is outside the classes")
 
 
-@jit(parallel=True)
-def cross_entropy_jit(logits, targets, ignore_index, smoothing):
+@jit
+def _cross_entropy(task, logits, targets, ignore_index, smoothing, losses, lse):
+    wide_vectors()
     N, V = logits.shape
-    losses, lse = np.empty(N, logits.dtype), np.empty(N, logits.dtype)
-    zero, s = logits.dtype.type(0), logits.dtype.type(smoothing)
-    one = logits.dtype.type(1)
-    _check(targets, V, ignore_index)
-    for n in prange(N):
-        top = logits[n, 0]
-        for v in range(1, V):
-            top = max(top, logits[n, v])
-        sum_exp, sum_logits = 0.0, 0.0
+    real = logits.dtype.type
+    zero, one, s = real(0), real(1), real(smoothing)
+    first, end = chunk(task, N)
+    for n in range(first, end):
+        top, sum_exp, sum_logits = row_max(logits[n]), 0.0, 0.0
         for v in range(V):
             sum_exp += np.float64(exp(logits[n, v] - top))
-        lse[n] = logits.dtype.type(np.log(sum_exp)) + top
+        lse[n] = real(np.log(sum_exp)) + top
         losses[n] = zero
         if targets[n] != ignore_index:
             losses[n] = lse[n] - (one - s) * logits[n, targets[n]]
             if s != zero:
                 for v in range(V):
                     sum_logits += np.float64(logits[n, v])
-                losses[n] -= s * logits.dtype.type(sum_logits / V)
+                losses[n] -= s * real(sum_logits / V)
+
+
+@jit
+def cross_entropy_jit(logits, targets, ignore_index, smoothing):
+    N, V = logits.shape
+    losses, lse = np.empty(N, logits.dtype), np.empty(N, logits.dtype)
+    _check(targets, V, ignore_index)
+    arguments = (logits, targets, ignore_index, smoothing, losses, lse)
+    run_tasks(_cross_entropy, chunks_of(N), arguments)
     return losses, lse
 
 
@@ -126,20 +144,31 @@ def cross_entropy_vjp_ref(dlosses, logits, targets, lse, ignore_index, smoothing
     return np.where(kept[:, None], dlogits * dlosses[:, None], logits.dtype.type(0))
 
 
-@jit(parallel=True)
-def cross_entropy_vjp_jit(dlosses, logits, targets, lse, ignore_index, smoothing):
+@jit
+def _cross_entropy_vjp(task, dlosses, logits, targets, lse, ignore_index, smoothing, dlogits):
+    wide_vectors()
     N, V = logits.shape
-    dlogits = np.empty_like(logits)
-    share, hit = logits.dtype.type(smoothing / V), logits.dtype.type(1 - smoothing)
-    _check(targets, V, ignore_index)
-    for n in prange(N):
-        if targets[n] == ignore_index:
-            dlogits[n] = logits.dtype.type(0)
+    real = logits.dtype.type
+    share, hit = real(smoothing / V), real(1 - smoothing)
+    first, end = chunk(task, N)
+    for n in range(first, end):
+        target = targets[n]
+        if target == ignore_index:
+            for v in range(V):
+                dlogits[n, v] = real(0)
         else:
             for v in range(V):
                 dlogits[n, v] = (exp(logits[n, v] - lse[n]) - share) * dlosses[n]
-            target = targets[n]
             dlogits[n, target] = (exp(logits[n, target] - lse[n]) - share - hit) * dlosses[n]
+
+
+@jit
+def cross_entropy_vjp_jit(dlosses, logits, targets, lse, ignore_index, smoothing):
+    N, V = logits.shape
+    dlogits = np.empty_like(logits)
+    _check(targets, V, ignore_index)
+    arguments = (dlosses, logits, targets, lse, ignore_index, smoothing, dlogits)
+    run_tasks(_cross_entropy_vjp, chunks_of(N), arguments)
     return dlogits
 
 

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import ops
-from ..nn import Block, Dropout, Embedding, KVCache, LayerNorm, Module
+from ..nn import Block, Dropout, Embedding, KVCache, LayerNorm, Module, evaluating
 from ..tensor import Tensor
 from .sampling import check_sampling, sample
 
@@ -218,13 +218,14 @@ class GPT(Module):
 
     def _stream(self, ids, seen, count, use_cache, sampling) -> Iterator[np.ndarray]:
         caches: list[KVCache] = []
+        modules = list(self.modules())
         for _ in range(count):
             ids, seen = ids[:, -self.config.context :], seen[:, -self.config.context :]
             known = caches[0].length if caches else 0
             if not use_cache or not caches or known >= ids.shape[1]:
                 caches, known = [KVCache(self.config.context) for _ in self.blocks], 0
             positions = np.maximum(seen.cumsum(axis=1) - 1, 0)[:, known:]
-            with self.evaluating():
+            with evaluating(modules):
                 hidden = self(ids[:, known:], positions=positions, mask=seen, caches=caches)
                 logits = self.logits(hidden[:, -1]).data  # B V
             token = sample(logits, *sampling)

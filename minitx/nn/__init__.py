@@ -2,7 +2,7 @@
 
 from .attention import KVCache, MultiHeadAttention
 from .layers import Dropout, Embedding, LayerNorm, Linear
-from .module import Module, constant, normal, shapes_only
+from .module import Module, constant, evaluating, normal, shapes_only
 from .transformer import MLP, Block
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Module",
     "MultiHeadAttention",
     "constant",
+    "evaluating",
     "normal",
     "shapes_only",
 ]

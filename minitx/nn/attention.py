@@ -7,7 +7,7 @@ import numpy as np
 from .. import ops
 from ..tensor import Tensor
 from .layers import Linear
-from .module import Module
+from .module import Module, side_by_side
 
 
 class KVCache:
@@ -77,6 +77,11 @@ class MultiHeadAttention(Module):
         self.key = Linear(source, width, rng, bias, std)
         self.value = Linear(source, width, rng, bias, std)
         self.output = Linear(width, width, rng, std=std if output_std is None else output_std)
+        if context_width is None:
+            parts = self.query, self.key, self.value
+            side_by_side([part.weight for part in parts])
+            if bias:
+                side_by_side([part.bias for part in parts])  # type: ignore[misc]
         self.heads = heads
         self.dropout = dropout
         self.scale = scale
@@ -93,30 +98,38 @@ class MultiHeadAttention(Module):
     ) -> Tensor:
         """x: (B, T, C), context: (B, S, C') or None for x itself -> (B, T, C)
 
-        mask: four axes, as in ``ops.attend``.  cache: of the positions before these, which may not
-        be differentiated: raises RuntimeError where ops are recorded.
+        mask: four axes, as in ``ops.attend``.  cache: of the positions of x before these, which may
+        not be differentiated: raises RuntimeError where ops are recorded.
         """
+        settings = {
+            "causal": causal,
+            "window": self.window,
+            "scale": self.scale,
+            "dropout": self.dropout if self.training else 0.0,
+            "rng": self.rng,
+        }
         B, T, C = x.shape
-        source = x if context is None else context
 
         def split(y):
             heads = y.reshape(B, -1, self.heads, C // self.heads)
             return heads.transpose(0, 2, 1, 3)  # B T (H D) -> B H T D
 
-        q, k, v = split(self.query(x)), split(self.key(source)), split(self.value(source))
-        if cache is not None:
-            if k.requires_grad or v.requires_grad:
+        if context is not None:
+            q, k, v = split(self.query(x)), split(self.key(context)), split(self.value(context))
+        else:
+            qkv = self._project(x)
+            if cache is None:
+                return self.output(ops.self_attend(qkv, self.heads, mask, **settings))
+            if qkv.requires_grad:
                 raise RuntimeError("MultiHeadAttention: a cache has no gradient; use no_grad()")
-            k, v = cache.append(k.data, v.data)
-        y = ops.attend(
-            q,
-            k,
-            v,
-            mask,
-            causal=causal,
-            window=self.window,
-            scale=self.scale,
-            dropout=self.dropout if self.training else 0.0,
-            rng=self.rng,
-        )
+            q, k, v = (split(part) for part in np.split(qkv.data, 3, axis=-1))
+            k, v = cache.append(k, v)
+        y = ops.attend(q, k, v, mask, **settings)
         return self.output(y.transpose(0, 2, 1, 3).reshape(B, T, C))  # B H T D -> B T (H D)
+
+    def _project(self, x: Tensor) -> Tensor:
+        """Queries, keys and values in one product: (B, T, C) -> (B, T, 3 C)"""
+        parts = self.query, self.key, self.value
+        weight = ops.concatenate([part.weight for part in parts])
+        biases = [part.bias for part in parts if part.bias is not None]
+        return ops.linear(x, weight, ops.concatenate(biases) if biases else None)

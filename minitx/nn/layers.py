@@ -5,14 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from .. import ops
+from ..ops.activation import activation_index
 from ..tensor import Tensor
 from .module import Module, constant, normal
 
 
 class Linear(Module):
-    """x @ weight.T + bias.  (..., inputs) -> (..., outputs)
+    """activation(x @ weight.T + bias).  (..., inputs) -> (..., outputs)
 
     weight: (outputs, inputs), starts as N(0, std^2).  bias: (outputs,), starts at 0, or None.
+    activation: one that ``ops.linear`` knows.
     """
 
     def __init__(
@@ -22,12 +24,15 @@ class Linear(Module):
         rng: np.random.Generator,
         bias: bool = True,
         std: float = 0.02,
+        activation: str = "identity",
     ):
+        activation_index("Linear", activation)  # better to fail now than at the first step
         self.weight = normal(rng, std, outputs, inputs)
         self.bias = constant(0, outputs) if bias else None
+        self.activation = activation
 
     def forward(self, x: Tensor) -> Tensor:
-        return ops.linear(x, self.weight, self.bias)
+        return ops.linear(x, self.weight, self.bias, self.activation)
 
 
 class Embedding(Module):

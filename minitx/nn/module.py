@@ -93,17 +93,9 @@ class Module:
         """Switch dropout and its like off.  Returns itself."""
         return self.train(False)
 
-    @contextlib.contextmanager
-    def evaluating(self) -> Iterator[None]:
+    def evaluating(self) -> contextlib.AbstractContextManager[None]:
         """Within the block dropout and its like are off, and no op is recorded."""
-        modes = [(module, module.training) for module in self.modules()]
-        self.eval()
-        try:
-            with no_grad():
-                yield
-        finally:
-            for module, mode in modes:
-                module.training = mode
+        return evaluating(list(self.modules()))
 
     def zero_grad(self) -> None:
         """Forget all gradients; those that an optimizer has packed are zeroed where they are."""
@@ -119,7 +111,7 @@ class Module:
         if dtype not in (np.float32, np.float64):
             raise TypeError(f"{type(self).__name__}.astype: {dtype}; expected float32 or float64")
         for _, x in self.named_tensors():
-            if x.dtype.kind == "f":
+            if x.dtype.kind == "f" and x.dtype != dtype:
                 x.data, x.grad = _converted(x.data, dtype), None
         return self
 
@@ -145,6 +137,29 @@ class Module:
     def __repr__(self) -> str:
         rows = [f"  {n:<48} {x.shape!s:<18} {x.size:>14,}" for n, x in self.named_tensors()]
         return "\n".join([type(self).__name__, *rows, f"  {'total':<67} {self.count():>14,}"])
+
+
+@contextlib.contextmanager
+def evaluating(modules: list[Module]) -> Iterator[None]:
+    """``Module.evaluating`` for who enters it often, and lists the model's modules once."""
+    modes = [(module, module.training) for module in modules]
+    for module in modules:
+        module.training = False
+    try:
+        with no_grad():
+            yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def side_by_side(tensors: list[Tensor]) -> None:
+    """Move parameters into one buffer, in order, so that joining them copies nothing."""
+    if all(x.data.flags.writeable for x in tensors):  # not so those built by shapes_only
+        buffer, end = np.concatenate([x.data.ravel() for x in tensors]), 0
+        for x in tensors:
+            start, end = end, end + x.size
+            x.data = buffer[start:end].reshape(x.shape)
 
 
 def check_state(

@@ -7,18 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import ops
 from ..tensor import Tensor
 from .attention import KVCache, MultiHeadAttention
 from .layers import Dropout, LayerNorm, Linear
 from .module import Module
-
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": ops.relu,
-    "gelu": ops.gelu,
-    "gelu_tanh": lambda x: ops.gelu(x, "tanh"),
-    "silu": ops.silu,
-}
 
 
 class MLP(Module):
@@ -33,16 +25,11 @@ class MLP(Module):
         std: float = 0.02,
         output_std: float | None = None,
     ):
-        if activation not in ACTIVATIONS:
-            raise ValueError(
-                f"MLP: unknown activation {activation!r}; expected one of {', '.join(ACTIVATIONS)}"
-            )
-        self.up = Linear(width, hidden, rng, std=std)
+        self.up = Linear(width, hidden, rng, std=std, activation=activation)
         self.down = Linear(hidden, width, rng, std=std if output_std is None else output_std)
-        self.activation = activation
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down(ACTIVATIONS[self.activation](self.up(x)))
+        return self.down(self.up(x))
 
 
 class Block(Module):

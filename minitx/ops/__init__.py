@@ -19,7 +19,7 @@ from .arithmetic import (
     sqrt,
     subtract,
 )
-from .attention import attend
+from .attention import attend, self_attend
 from .dropout import dropout
 from .embedding import embedding
 from .linalg import einsum, linear, matmul
@@ -44,8 +44,8 @@ __all__ = [
     "absolute", "add", "astype", "attend", "broadcast_to", "concatenate", "cos", "cross_entropy",
     "divide", "dropout", "einsum", "embedding", "exp", "gelu", "getitem", "layer_norm", "linear",
     "log", "log_softmax", "matmul", "max", "maximum", "mean", "minimum", "multiply", "negative",
-    "pad", "power", "relu", "reshape", "sigmoid", "silu", "sin", "softmax", "sqrt", "stack",
-    "subtract", "sum", "swapaxes", "tanh", "transpose", "var", "where",
+    "pad", "power", "relu", "reshape", "self_attend", "sigmoid", "silu", "sin", "softmax", "sqrt",
+    "stack", "subtract", "sum", "swapaxes", "tanh", "transpose", "var", "where",
 ]
 # fmt: on
 

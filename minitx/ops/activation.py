@@ -9,10 +9,24 @@ from ..tensor import op
 from .checks import check_floating
 
 
+def activation_index(name: str, activation: str) -> int:
+    """The kernels' number of an activation.  Raises ValueError, in the name of op ``name``."""
+    if activation not in kernels.ACTIVATIONS:
+        known = ", ".join(kernels.ACTIVATIONS)
+        raise ValueError(f"{name}: unknown activation {activation!r}; expected one of {known}")
+    return kernels.ACTIVATIONS.index(activation)
+
+
+def _activate(name, activation, x):
+    check_floating(name, x)
+    index = kernels.ACTIVATIONS.index(activation)
+    return kernels.activate(x, index), lambda dy: (kernels.activate_vjp(dy, x, index)[0],)
+
+
 @op(branch=lambda x: x > 0)
 def relu(x):
     """max(x, 0), with gradient 0 at 0 (Nair and Hinton 2010)."""
-    return np.maximum(x, 0), lambda dy: (dy * (x > 0),)
+    return _activate("relu", "relu", x)
 
 
 @op
@@ -21,22 +35,17 @@ def tanh(x):
     return y, lambda dy: (dy * (1 - y * y),)
 
 
-def _sigmoid(x):
-    e = np.exp(-np.abs(x))  # never overflows
-    return np.where(x >= 0, x.dtype.type(1), e) / (1 + e)
-
-
 @op
 def sigmoid(x):
-    y = _sigmoid(x)
+    e = np.exp(-np.abs(x))  # never overflows
+    y = np.where(x >= 0, x.dtype.type(1), e) / (1 + e)
     return y, lambda dy: (dy * y * (1 - y),)
 
 
 @op
 def silu(x):
     """x * sigmoid(x) (Hendrycks and Gimpel 2016; "swish", Ramachandran et al. 2017)."""
-    s = _sigmoid(x)
-    return x * s, lambda dy: (dy * s * (1 + x * (1 - s)),)
+    return _activate("silu", "silu", x)
 
 
 @op
@@ -45,9 +54,6 @@ def gelu(x, approximate="none"):
 
     approximate: "none", Phi through erf, or "tanh", as GPT has it.  Raises ValueError on any other.
     """
-    check_floating("gelu", x)
     if approximate not in ("none", "tanh"):
         raise ValueError(f"gelu: approximate is {approximate!r}; expected 'none' or 'tanh'")
-    if approximate == "tanh":
-        return kernels.gelu_tanh(x), lambda dy: (kernels.gelu_tanh_vjp(dy, x),)
-    return kernels.gelu(x), lambda dy: (kernels.gelu_vjp(dy, x),)
+    return _activate("gelu", "gelu_tanh" if approximate == "tanh" else "gelu", x)

@@ -24,6 +24,51 @@ def attend(
     (Child et al. 2019's local attention); 0 for no such bound.  scale: 1 / sqrt(D) unless given.
     dropout: on the probabilities, drawn from the Generator ``rng``.
     """
+    settings = _settings(q, k, v, mask, bias, causal, window, scale, dropout, rng)
+    y, lse = kernels.attend(q, k, v, *settings)
+
+    def vjp(dy):
+        dq, dk, dv = kernels.attend_vjp(dy, q, k, v, y, lse, *settings)
+        return dq, dk, dv, None, lambda: kernels.attend_dbias(dy, q, k, v, y, lse, *settings)
+
+    return y, vjp
+
+
+@op
+def self_attend(
+    qkv, heads, mask=None, bias=None, *, causal=False, window=0, scale=None, dropout=0.0, rng=None
+):
+    """``attend``, of one array that holds queries, keys and values side by side.
+
+    qkv: (B, T, 3 C), C = heads * D -> (B, T, C).  No array is copied on the way.
+    """
+    if qkv.ndim != 3 or heads < 1 or qkv.shape[2] % (3 * heads):
+        raise ValueError(
+            f"self_attend: qkv {qkv.shape} with {heads} heads; expected (B, T, 3 * heads * D)"
+        )
+    B, T, C = qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3
+
+    def split(x):
+        return x.reshape(B, T, 3, heads, C // heads).transpose(2, 0, 3, 1, 4)  # 3 B H T D
+
+    def join(y):
+        return y.swapaxes(1, 2).reshape(B, T, C)  # B H T D -> B T (H D)
+
+    q, k, v = split(qkv)
+    settings = _settings(q, k, v, mask, bias, causal, window, scale, dropout, rng)
+    y, lse = kernels.attend(q, k, v, *settings)
+
+    def vjp(dy):
+        dy = dy.reshape(B, T, heads, C // heads).swapaxes(1, 2)
+        dqkv = np.empty(qkv.shape, qkv.dtype)
+        kernels.attend_vjp(dy, q, k, v, y, lse, *settings, tuple(split(dqkv)))
+        return dqkv, None, None, lambda: kernels.attend_dbias(dy, q, k, v, y, lse, *settings)
+
+    return join(y), vjp
+
+
+def _settings(q, k, v, mask, bias, causal, window, scale, dropout, rng):
+    """What the kernels want to know, checked."""
     _check(q, k, v, mask, bias)
     check_floating("attend", q, k, v, bias)
     check_probability("attend", dropout)
@@ -35,14 +80,7 @@ def attend(
     mask, bias = (
         None if x is None else np.broadcast_to(x, (*x.shape[:3], S)) for x in (mask, bias)
     )
-    settings = (mask, bias, bool(causal), int(window), scale, float(dropout), key)
-    y, lse = kernels.attend(q, k, v, *settings)
-
-    def vjp(dy):
-        dq, dk, dv = kernels.attend_vjp(dy, q, k, v, y, lse, *settings)
-        return dq, dk, dv, None, lambda: kernels.attend_dbias(dy, q, k, v, y, lse, *settings)
-
-    return y, vjp
+    return mask, bias, bool(causal), int(window), scale, float(dropout), key
 
 
 def _check(q, k, v, mask, bias):

@@ -8,6 +8,7 @@ import numpy as np
 
 from .. import kernels
 from ..tensor import op
+from .activation import activation_index
 
 
 def _mT(x):
@@ -83,11 +84,17 @@ def _einsum_vjp(dy, out, other, other_axes, x, axes):
     return np.broadcast_to(gradient.reshape(kept), x.shape)
 
 
-@op
-def linear(x, weight, bias=None):
-    """x @ weight.T + bias.  x: (..., I), weight: (O, I), bias: (O,) or None -> (..., O)
+def _side(x, weight, bias, activation):
+    """Where ReLU is on."""
+    return activation == "relu" and x @ weight.T + (0 if bias is None else bias) > 0
 
-    Raises ValueError on shapes that do not fit.
+
+@op(branch=_side)
+def linear(x, weight, bias=None, activation="identity"):
+    """activation(x @ weight.T + bias).  x: (..., I), weight: (O, I), bias: (O,) or None -> (..., O)
+
+    activation: "identity", "relu", "gelu", "gelu_tanh" or "silu", applied while the result is in
+    cache.  Raises ValueError on shapes that do not fit and on any other activation.
     """
     if weight.ndim != 2 or x.ndim == 0 or x.shape[-1] != weight.shape[1]:
         raise ValueError(
@@ -96,18 +103,19 @@ def linear(x, weight, bias=None):
     O, I = weight.shape  # noqa: E741
     if bias is not None and bias.shape != (O,):
         raise ValueError(f"linear: bias {bias.shape} does not fit weight {weight.shape}")
+    index = activation_index("linear", activation)
     count = math.prod(x.shape[:-1])
     rows = x.reshape(count, I)
-    y = kernels.matmul(rows, weight.T)
-    if bias is not None:
-        y += bias
+    y, z = kernels.linear(rows, weight, bias, index)
 
     def vjp(dy):
-        dy = dy.reshape(count, O)
+        dz, dbias = dy.reshape(count, O), lambda: kernels.column_sums(dz)
+        if index:
+            dz, dbias = kernels.activate_vjp(dz, z, index)
         return (
-            lambda: kernels.matmul(dy, weight).reshape(x.shape),
-            lambda: kernels.matmul(dy.T, rows),
-            lambda: kernels.column_sums(dy),
+            lambda: kernels.matmul(dz, weight).reshape(x.shape),
+            lambda: kernels.matmul(dz.T, rows),
+            dbias,
         )
 
     return y.reshape(*x.shape[:-1], O), vjp

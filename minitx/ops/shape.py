@@ -59,15 +59,41 @@ def getitem(x, index):
     return x[index], vjp
 
 
+def _address(x):
+    return x.__array_interface__["data"][0]
+
+
+def _side_by_side(xs, axis):
+    """Parts of one buffer that follow each other there, joined without a copy; else None."""
+    whole, first = xs[0].base, xs[0]
+    if axis or not isinstance(whole, np.ndarray) or whole.ndim != 1 or not first.ndim:
+        return None
+    if not whole.flags.c_contiguous:
+        return None
+    at = start = _address(first)
+    for x in xs:
+        fits = x.base is whole and x.shape[1:] == first.shape[1:] and x.flags.c_contiguous
+        if not fits or x.dtype != whole.dtype or _address(x) != at:
+            return None
+        at += x.nbytes
+    before = (start - _address(whole)) // whole.itemsize
+    joined = whole[before : before + (at - start) // whole.itemsize]
+    return joined.reshape(sum(len(x) for x in xs), *first.shape[1:])
+
+
 @op
 def _concatenate(*xs, axis):
-    y = np.concatenate(xs, axis=axis)
+    y = _side_by_side(xs, axis)
+    y = np.concatenate(xs, axis=axis) if y is None else y
     stops = np.cumsum([x.shape[axis] for x in xs])[:-1]
     return y, lambda dy: tuple(np.split(dy, stops, axis=axis))
 
 
 def concatenate(xs, axis=0) -> Tensor:
-    """Join a sequence of tensors along an existing axis."""
+    """Join a sequence of tensors along an existing axis.
+
+    Nothing is copied where they already lie side by side, as parameters do once they are packed.
+    """
     if not len(xs):
         raise ValueError("concatenate: needs at least one tensor")
     return _concatenate(*xs, axis=axis)

@@ -1,0 +1,151 @@
+"""Pieces of a tile of attention scores, for the compiled twin in attention.py.
+
+A tile is ``QUERIES`` x ``KEYS``.  Within it, scores are made for ``ROWS`` queries at a time, and
+only for the grains of keys that these may see.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..jit import jit
+from ..simd import TILE_BYTES, multiply_tile, row
+from .scalar import exp, uniform_jit
+
+QUERIES, KEYS = 96, 96  # whole tiles of registers on any processor
+GRAIN = 32  # keys that are looked at or skipped together
+
+
+@jit
+def width(x):
+    """How many numbers one row of a register tile has."""
+    return TILE_BYTES // x.itemsize
+
+
+@jit
+def padded(n, x):
+    return (n + width(x) - 1) // width(x) * width(x)
+
+
+@jit
+def copy(x, first, last, scale, out):
+    """Rows first..last of x into the first columns of ``out``, zeros beyond -> are all finite?"""
+    real, D = out.dtype.type, x.shape[1]
+    total = real(0)
+    for i in range(last - first):
+        for d in range(D):
+            out[i, d] = x[first + i, d] * real(scale)
+            total += x[first + i, d] * real(0)
+        for d in range(D, out.shape[1]):
+            out[i, d] = real(0)
+    return total == real(0)
+
+
+@jit
+def copy_transposed(x, first, last, scale, out):
+    """Rows first..last of x as columns of ``out``, zeros beyond."""
+    real = out.dtype.type
+    for d in range(x.shape[1]):
+        for i in range(last - first):
+            out[d, i] = x[first + i, d] * real(scale)
+        for i in range(last - first, out.shape[1]):
+            out[d, i] = real(0)
+
+
+@jit
+def _seen(i, j0, S, causal, window, shift):
+    """Keys that query i may see in the tile at j0: first and end, counted from j0."""
+    last = min(KEYS, S - j0)
+    if causal:
+        last = min(last, i + shift + 1 - j0)
+    first = max(0, i + shift + 1 - window - j0) if window else 0
+    return first, last
+
+
+@jit
+def grains(i, n, j0, S, causal, window, shift):
+    """What queries i to i + n - 1 see of the tile at j0, in whole grains."""
+    first = _seen(i, j0, S, causal, window, shift)[0]
+    last = _seen(i + n - 1, j0, S, causal, window, shift)[1]
+    end = (max(first, last) + GRAIN - 1) // GRAIN * GRAIN
+    return first // GRAIN * GRAIN, min(KEYS, end)
+
+
+@jit
+def tile_scores(q, kT, s, mask, bias, b, h, i, n, j0, T, S, causal, window):
+    """Scaled scores of queries i to i + n - 1, n <= ROWS, in ``s``; -inf where it may not look.
+
+    Only within the grains (first, end) that it returns.
+    """
+    hidden, shift, at = s.dtype.type(-np.inf), S - T, i % QUERIES
+    lo, hi = grains(i, n, j0, S, causal, window, shift)
+    for j in range(lo, hi, width(s)):
+        multiply_tile(q, i, 0, kT, 0, j, s, at, j, n, q.shape[1], False)
+    for r in range(n):
+        first, last = _seen(i + r, j0, S, causal, window, shift)
+        if bias.size:
+            added = bias[b % bias.shape[0], h % bias.shape[1], (i + r) % bias.shape[2]]
+            for j in range(first, last):
+                s[at + r, j] += added[j0 + j]
+        if mask.size:
+            seen = mask[b % mask.shape[0], h % mask.shape[1], (i + r) % mask.shape[2]]
+            for j in range(first, last):
+                if not seen[j0 + j]:
+                    s[at + r, j] = hidden
+        fill(row(s, at + r, lo, max(lo, min(first, hi))), hidden)
+        fill(row(s, at + r, min(hi, max(lo, last)), hi), hidden)
+    return lo, hi
+
+
+@jit
+def exponentials(x, base):
+    """x = exp(x - base), whole grains -> their sum."""
+    total = x.dtype.type(0)
+    for g in range(x.size // GRAIN):
+        for j in range(GRAIN):
+            x[g * GRAIN + j] = exp(x[g * GRAIN + j] - base)
+            total += x[g * GRAIN + j]
+    return total
+
+
+@jit
+def slopes(x, dx, log_sum, dot, scale):
+    """Scores to probabilities, and the gradient of those to the gradient of scores, scaled."""
+    zero, lowest = x.dtype.type(0), x.dtype.type(-np.inf)
+    for j in range(x.size):
+        prob = zero if x[j] == lowest else exp(x[j] - log_sum)
+        slope = prob * (dx[j] - dot) * scale
+        dx[j] = zero if prob == zero else slope
+        x[j] = prob
+
+
+@jit
+def fill(x, value):
+    for j in range(x.size):
+        x[j] = value
+
+
+@jit
+def add_weighted(weights, i, k, values, kv, c, ic, rows, depth, finite):
+    """c[ic : ic + rows] += weights[i : i + rows, k : k + depth] @ values[kv : kv + depth].
+
+    A zero weight silences values that are not ``finite``.
+    """
+    if finite:
+        for d in range(0, c.shape[1], width(c)):
+            multiply_tile(weights, i, k, values, kv, d, c, ic, d, rows, depth, True)
+    else:
+        for r in range(rows):
+            for j in range(depth):
+                if weights[i + r, k + j] != 0:
+                    for d in range(c.shape[1]):
+                        c[ic + r, d] += weights[i + r, k + j] * values[kv + j, d]
+
+
+@jit
+def drop(x, row, lo, hi, p, key, start):
+    """Dropout on x[row, lo:hi], whose first column has the index ``start`` in (B, H, T, S)."""
+    scale = x.dtype.type(1 / (1 - p))
+    for j in range(lo, hi):
+        kept = uniform_jit(key, np.uint64(start + j)) >= p
+        x[row, j] = x[row, j] * scale if kept else x.dtype.type(0)

@@ -1,0 +1,105 @@
+"""Share out work among threads: the one parallel loop of the library.
+
+A kernel cuts its work into numbered tasks, by shape alone, and writes a compiled function of the
+task's number that does one of them.  ``run_tasks`` does them all, on Numba's threads.  Numba's own
+``prange`` would compile each loop body three times over; here it is compiled once, and one loop,
+which calls it through its address, serves all kernels.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.core.compiler import Flags
+from numba.extending import intrinsic
+
+from .jit import COMPILED
+
+_I32, _I64, _BYTES = ir.IntType(32), ir.IntType(64), ir.IntType(8).as_pointer()
+_TASK = ir.FunctionType(ir.VoidType(), [_I64, _BYTES])  # of its number, and of a closure
+_LOOP = types.void(types.intp, types.intp, types.intp)
+
+
+def run_tasks(task, count: int, arguments: tuple[Any, ...]) -> None:
+    """task(0, *arguments), ..., task(count - 1, *arguments), in any order.
+
+    To be called in compiled code.  The tasks write to arrays among ``arguments``, each to a part of
+    its own; what they return or raise is lost.
+    """
+    for number in range(count):
+        task(number, *arguments)
+
+
+@intrinsic
+def _run_tasks(typingctx, task, count, arguments):
+    kinds = [types.unliteral(kind) for kind in arguments]
+    body = types.none(types.intp, *kinds)
+
+    def generate(context, builder, signature, values):
+        _, count, packed = values
+        items = [
+            context.cast(builder, item, kind, wanted)
+            for item, kind, wanted in zip(
+                cgutils.unpack_tuple(builder, packed), arguments, kinds, strict=True
+            )
+        ]
+        closure = cgutils.alloca_once(builder, ir.LiteralStructType([x.type for x in items]))
+        for i, item in enumerate(items):
+            builder.store(item, builder.gep(closure, [_I32(0), _I32(i)]))
+        function = _with_closure(context, builder, task.dispatcher, body, closure.type)
+        with builder.if_else(builder.icmp_signed("==", count, _I64(1))) as (one, several):
+            with one:
+                builder.call(function, [_I64(0), builder.bitcast(closure, _BYTES)])
+            with several:
+                loop = _loop.get_compile_result(_LOOP)
+                context.add_linking_libs([loop.library])
+                addresses = [builder.ptrtoint(x, _I64) for x in (function, closure)]
+                context.call_internal(builder, loop.fndesc, _LOOP, [*addresses, count])
+        return context.get_dummy_value()
+
+    return types.void(task, types.intp, arguments), generate
+
+
+def _with_closure(context, builder, dispatcher, body, closure) -> ir.Function:
+    """A function of a task's number and the address of the task's other arguments."""
+    flags = Flags()
+    dispatcher.targetdescr.options.parse_as_flags(flags, dispatcher.targetoptions)
+    # For linking alone: compiled on its own, it would also be made machine code on its own.
+    compiled = context.compile_subroutine(builder, dispatcher.py_func, body, flags=flags)
+    name = builder.module.get_unique_name(f"minitx_task_{compiled.fndesc.mangled_name}")
+    function = ir.Function(builder.module, _TASK, name)
+    function.linkage = "internal"
+    inner = ir.IRBuilder(function.append_basic_block("entry"))
+    number, at = function.args
+    at = inner.bitcast(at, closure)
+    items = [
+        inner.load(inner.gep(at, [_I32(0), _I32(i)])) for i in range(len(closure.pointee.elements))
+    ]
+    context.call_internal_no_propagate(inner, compiled.fndesc, body, [number, *items])
+    inner.ret_void()
+    return function
+
+
+@intrinsic
+def _call(typingctx, function, closure, number):
+    def generate(context, builder, signature, values):
+        function, closure, number = values
+        function = builder.inttoptr(function, _TASK.as_pointer())
+        builder.call(function, [number, builder.inttoptr(closure, _BYTES)])
+        return context.get_dummy_value()
+
+    return _LOOP, generate
+
+
+# Never cached on its own: Numba would link a kernel to it by a name that the next process lacks.
+@numba.njit(parallel=True)
+def _loop(function, closure, count):
+    for number in numba.prange(count):
+        _call(function, closure, number)
+
+
+if COMPILED:
+    run_tasks = _run_tasks  # noqa: F811

@@ -1,0 +1,109 @@
+"""The one parallel loop: every task runs once, on what it was given, however many there are."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from minitx.jit import COMPILED, compiled, jit
+from minitx.tasks import run_tasks
+
+COUNTS = [0, 1, 2, 3, 1000]
+
+
+@jit
+def _note(task, offset, factor, really, out):
+    if really:
+        out[task] += offset + factor * task
+
+
+@jit
+def _note_all(count, offset, factor, really, out):
+    run_tasks(_note, count, (offset, factor, really, out))
+
+
+_note_all = compiled(_note_all)
+
+
+@pytest.mark.parametrize("size", [10_000, 1000])
+@pytest.mark.parametrize("count", COUNTS)
+def test_each_task_runs_once(count, size):
+    """On all threads, or on one where the work is small; among numbers, a float and a bool."""
+    out = np.zeros(size)
+    for really in False, True, True:
+        _note_all(count, 3, 0.5, really, out)
+    expected = np.zeros(size)
+    expected[:count] = 2 * (3 + 0.5 * np.arange(count))
+    np.testing.assert_array_equal(out, expected)
+
+
+@jit
+def _add_up(task, rows, scale, out):
+    scratch = np.zeros(100)  # may take the place of any array that is no longer alive
+    for j in range(rows.shape[1]):
+        scratch[j % 100] += rows[task, j] * scale[0]
+    out[task] = scratch.sum()
+
+
+@jit
+def _temporaries(count, x):
+    """The tuple alone holds on to these arrays."""
+    out = np.zeros(count)
+    run_tasks(_add_up, count, (x[:count] + 1.0, np.full(1, 2.0), out))
+    return out
+
+
+_temporaries = compiled(_temporaries)
+
+
+@pytest.mark.parametrize("count", COUNTS[:-1] + [200 if COMPILED else 20])
+def test_arrays_in_the_tuple_stay_alive(count):
+    x = np.random.default_rng(0).normal(size=(200, 100))
+    expected = 2 * (x[:count] + 1).sum(axis=1)
+    for _ in range(20):
+        np.testing.assert_allclose(_temporaries(count, x), expected, rtol=1e-10)
+
+
+@jit
+def _inner(task, x, out):
+    out[task] = x[task, 0] if x.shape[1] else -1.0
+
+
+@jit(strided="x")
+def _twice(x, y, out, other):
+    """Two loops of one body, over arrays of two layouts: x has free strides."""
+    run_tasks(_inner, x.shape[0], (x, out))
+    run_tasks(_inner, y.shape[0], (y, other))
+
+
+_twice = compiled(_twice)
+
+
+def test_one_body_may_take_arrays_of_several_layouts():
+    x, y = np.arange(12.0).reshape(3, 4).T, np.arange(10, dtype=np.float32).reshape(5, 2)
+    out, other = np.zeros(4), np.zeros(5)
+    _twice(x, y, out, other)
+    np.testing.assert_array_equal(out, [0, 1, 2, 3])
+    np.testing.assert_array_equal(other, [0, 2, 4, 6, 8])
+
+
+@jit
+def _fail(task, out):
+    if task == 1:
+        raise ValueError("lost")
+    out[task] = 1.0
+
+
+@jit
+def _fail_all(out):
+    run_tasks(_fail, out.size, (out,))
+
+
+_fail_all = compiled(_fail_all)
+
+
+@pytest.mark.skipif(not COMPILED, reason="plain Python raises it")
+def test_what_a_task_raises_is_lost():
+    out = np.zeros(3)
+    _fail_all(out)
+    np.testing.assert_array_equal(out, [1, 0, 1])
