@@ -1,0 +1,264 @@
+"""The benchmark, without a look at the clock: what it counts, prints and checks."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+import shutil
+
+import pytest
+from bench import __main__ as program
+from bench import libraries
+from bench.measure import Disagreement, Pace, Result, mean_ratio, measure
+from bench.process import Worker, WorkerDied
+from bench.scaling import Curve, exponent, sweeps
+from bench.table import comparison, growth, markdown, memory
+from bench.tasks import WORKLOADS, Attention, Generation, Product, Training, select
+from isolated import run
+
+from minitx.models import GPT, GPTConfig
+
+TINY = WORKLOADS["tiny"][0]
+OURS = libraries.ours({}, numpy_first=False)
+SECOND = {"minitx": 0.001, "np.matmul": 0.002, "torch": 0.004}
+GEMM = Result("GEMM", Product(1000), {name: [[s]] for name, s in SECOND.items()})
+
+needs_torch = pytest.mark.skipif(not importlib.util.find_spec("torch"), reason="needs torch")
+
+
+def result(workload, minitx, torch, task=TINY):
+    """As if each round of each library had taken these seconds."""
+    turns = {"minitx": [[s] for s in minitx], "torch": [[s] for s in torch]}
+    return Result(workload, task, turns, {"minitx": 10_000_000, "torch": 40_000_000})
+
+
+# ---- names and options ---------------------------------------------------------------------------
+
+
+def test_workloads_are_chosen_by_name_in_their_own_order():
+    assert list(select(["tiny", "char"])) == ["char", "tiny"]
+    assert select([]) == WORKLOADS
+
+
+def test_an_unknown_name_lists_the_known_ones(capsys):
+    with pytest.raises(SystemExit):
+        program.parse(["tiny", "huge"])
+    message = capsys.readouterr().err
+    assert "unknown workload huge" in message and all(name in message for name in WORKLOADS)
+
+
+def test_options():
+    options = program.parse(["tiny", "--env", "A=1", "--env", "B=x=y", "--numpy-first"])
+    assert options.env == [("A", "1"), ("B", "x=y")] and options.numpy_first
+    assert not options.compile and program.parse([]).compile
+    assert program.parse(["--quick"]).rounds < program.parse([]).rounds
+    assert program.parse(["--quick", "--rounds", "7"]).rounds == 7
+
+
+@pytest.mark.parametrize("wrong", [["--rounds", "0"], ["--env", "A"], ["--threads", "two"]])
+def test_options_that_cannot_be(wrong):
+    with pytest.raises(SystemExit):
+        program.parse(wrong)
+
+
+# ---- figures -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["char", "subword", "generation"])
+def test_parameters_are_those_of_the_model(name):
+    task = WORKLOADS[name][0]
+    config = GPTConfig(task.vocab, task.context, task.layers, task.heads, task.width)
+    assert task.parameters == GPT(config).count()
+
+
+def test_floor_of_a_step():
+    task = Training(layers=3, width=8, heads=2, context=5, batch=7, vocab=11)
+    assert task.flops == 6 * task.parameters * 7 * 5 + 12 * 3 * 8 * 5 * 5 * 7
+
+
+def test_ratio_of_medians_and_its_spread():
+    measured = result("tiny", minitx=[1, 3, 8], torch=[2, 6, 4])
+    assert measured.ratio("torch") == 3 / 4
+    assert measured.spread("torch") == (0.5, 2)
+
+
+def test_geometric_mean_of_a_workload():
+    results = [result("attention", [1], [2]), result("attention", [4], [2])]
+    assert math.isclose(mean_ratio(results, "torch"), 1)
+    assert mean_ratio(results, "torch.compile") is None
+
+
+@pytest.mark.parametrize("power", [-1, 0.5, 2])
+def test_exponent_of_a_power_law(power):
+    x = [64, 128, 256, 512]
+    assert math.isclose(exponent(x, [3 * v**power for v in x]), power)
+
+
+def test_sweeps_change_one_thing():
+    tasks = sweeps(cores=4)
+    assert [task.width // task.heads for task in tasks["width"].values()] == [32] * 4
+    assert list(tasks["threads"]) == [1, 2, 3, 4] and len(set(tasks["threads"].values())) == 1
+
+
+# ---- what is shown -------------------------------------------------------------------------------
+
+
+def test_markdown():
+    assert markdown([["a", "b"], ["long", "1.0"]]).splitlines() == [
+        "| a    |   b |",
+        "| ---- | --: |",
+        "| long | 1.0 |",
+    ]
+
+
+def cells(line):
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_comparison():
+    results = [
+        result("tiny", [0.001, 0.003], [0.004, 0.004]),
+        result("attention", [0.001], [0.004], Attention(1, 2, 3, 4)),
+        result("attention", [0.001], [0.001], Attention(4, 3, 2, 1, causal=False)),
+    ]
+    heading, _, *rows = map(cells, comparison(GEMM, results, ["torch", "other"]).splitlines())
+    assert heading == [
+        "workload",
+        "minitx, ms (GEMM 2000)",
+        "/ floor (GEMM 1000)",
+        "torch, ms (GEMM 500)",
+        "minitx / it",
+        "other, ms",
+        "minitx / it",
+    ]
+    floor = TINY.flops / 1e12
+    times = ["2.00", f"{0.002 / floor:.2f}", "4.00", "0.50 (0.25-0.75)", "", ""]
+    assert rows[0] == ["tiny: 2 x 64, 2, 32, 4, 64", *times]
+    assert rows[1][0] == "attention: (1, 2, 3, 4) causal" and rows[1][2] == ""
+    assert rows[3] == ["attention: geometric mean", "", "", "", "0.50", "", ""]
+
+
+def test_memory_and_growth():
+    measured = [result("tiny", [1], [1])]
+    assert cells(memory(measured, ["torch"]).splitlines()[2]) == ["tiny", "10", "40", "0.25"]
+    assert cells(memory(measured, []).splitlines()[2]) == ["tiny", "10"]
+    curves = [Curve("batch", [1, 2], [0.001, 0.002])]
+    assert cells(growth(curves).splitlines()[2]) == ["batch", "1: 1.00, 2: 2.00", "1.00"]
+
+
+def test_a_picture(tmp_path):
+    pytest.importorskip("matplotlib")
+    curves = [Curve("batch", [1, 2], [0.001, 0.002])]
+    outcome = program.Outcome("", ["torch"], [], GEMM, [result("tiny", [1], [2])], curves)
+    program.save_picture(tmp_path / "file.png", outcome)
+    assert (tmp_path / "file.png").read_bytes().startswith(b"\x89PNG")
+
+
+# ---- workers -------------------------------------------------------------------------------------
+
+
+def test_a_worker_answers(tmp_path):
+    with Worker(OURS, TINY, 1, tmp_path) as worker:
+        losses = worker.ask("check")
+        assert len(losses) == 3 and all(abs(loss - math.log(TINY.vocab)) < 0.5 for loss in losses)
+        assert len(worker.ask({"turn": 0})) == 2
+        assert 10e6 < worker.ask("memory") < 10e9
+
+
+def test_a_worker_that_dies_says_why(tmp_path):
+    broken = libraries.Library("minitx", "nowhere")
+    with Worker(broken, TINY, 1, tmp_path) as worker:
+        with pytest.raises(WorkerDied, match=r"minitx, Training 2 x 64(.|\n)*No module named"):
+            worker.ask("check")
+
+
+def test_the_parent_imports_nothing_that_a_child_would_inherit():
+    found = run("import bench.__main__, sys; print({'numpy', 'minitx'} & set(sys.modules))")
+    assert found == "set()"
+
+
+def test_minitx_is_imported_before_numpy():
+    asked = run(
+        """
+        import sys
+
+        class Watch:
+            def find_spec(name, *rest):
+                if name in ("minitx", "numpy"):
+                    print(name)
+
+        sys.meta_path.insert(0, Watch)
+        import bench.ours
+        """
+    )
+    assert asked.split() == ["minitx", "numpy"]
+
+
+@needs_torch
+@pytest.mark.parametrize(
+    "task",
+    [TINY, Generation(2, 64, 2, 48, 1, 64, count=40), Attention(2, 3, 70, 16), Product(64)],
+    ids=lambda task: type(task).__name__,
+)
+def test_torch_computes_the_same(task, tmp_path):
+    told: list[str] = []
+    pace = Pace(1, 0, 1, told.append)
+    measured = measure("same", task, [OURS, libraries.FLOOR, libraries.TORCH], pace, tmp_path)
+    assert {"minitx", "torch"} <= measured.turns.keys() and len(told) == len(measured.turns)
+
+
+def test_a_disagreement_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.setattr("bench.measure.same", lambda a, b: a is b)
+    with pytest.raises(Disagreement, match="minitx has"):
+        measure("other", Product(8), [OURS, libraries.FLOOR], Pace(1, 0, 1, print), tmp_path)
+
+
+@pytest.mark.skipif(not shutil.which("gcc"), reason="needs gcc")
+def test_the_library_that_lifts_the_handicap(tmp_path):
+    name = str(libraries.make_lie(tmp_path))
+    call = f"import ctypes; print(ctypes.CDLL({name!r}).mkl_serv_intel_cpu_true())"
+    assert run(call) == "1"
+
+
+@pytest.mark.skipif(not shutil.which("gcc"), reason="needs gcc")
+@pytest.mark.parametrize(
+    ("vendor", "changed"),
+    [("AuthenticAMD", ["LD_PRELOAD"]), ("GenuineIntel", ["MKL_ENABLE_INSTRUCTIONS"]), (None, [])],
+)
+def test_one_column_has_the_other_vendors_products(vendor, changed, tmp_path, monkeypatch):
+    monkeypatch.setattr(libraries, "cpu", lambda: {"vendor_id": vendor})
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name == "torch")
+    first, *others = libraries.peers(tmp_path, compiled=False)
+    assert first is libraries.TORCH and not first.environment
+    assert [name for other in others for name in other.environment] == changed
+    assert all(other.note for other in others)
+
+
+# ---- the program ---------------------------------------------------------------------------------
+
+
+def start(monkeypatch, tmp_path, measured):
+    monkeypatch.setattr(program, "measure", measured)
+    monkeypatch.setattr(libraries, "peers", lambda folder, compiled: [])
+    monkeypatch.setattr("sys.argv", ["bench", "tiny", "--json", str(tmp_path / "file.json")])
+    return program.main()
+
+
+def test_the_program_alone(monkeypatch, tmp_path, capsys):
+    def measured(workload, *rest):
+        return GEMM if workload == "GEMM" else result(workload, [0.5], [0.5])
+
+    assert start(monkeypatch, tmp_path, measured) == 0
+    out, err = capsys.readouterr()
+    assert "| tiny: 2 x 64" in out and "500.00" in out and "minitx / it |" not in out
+    assert "PyTorch is not installed" in err
+    assert json.loads((tmp_path / "file.json").read_text())["results"][0]["workload"] == "tiny"
+
+
+def test_the_program_ends_with_1_where_a_worker_dies(monkeypatch, tmp_path, capsys):
+    def dies(*rest):
+        raise WorkerDied("its last words")
+
+    assert start(monkeypatch, tmp_path, dies) == 1
+    assert "its last words" in capsys.readouterr().err
