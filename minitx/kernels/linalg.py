@@ -114,12 +114,11 @@ def _blocks(batch, M, N, itemsize):
     columns = TILE_BYTES // itemsize
     tile_rows, tile_columns = max(1, -(-M // ROWS)), max(1, -(-N // columns))
     enough = min(_ENOUGH, batch * tile_rows * tile_columns)
-    options = [
-        (down * N + across * M, down, across)
-        for down in range(max(1, -(-M // _BLOCK_ROWS)), tile_rows + 1)
-        for across in range(max(1, -(-N // _BLOCK_COLUMNS)), tile_columns + 1)
-        if batch * down * across >= enough
-    ]
+    options = []
+    for down in range(max(1, -(-M // _BLOCK_ROWS)), tile_rows + 1):
+        across = max(1, -(-N // _BLOCK_COLUMNS), -(-enough // max(1, batch * down)))
+        if across <= tile_columns:
+            options.append((down * N + across * M, down, across))
     _, down, across = min(options)
     return -(-tile_rows // down) * ROWS, -(-tile_columns // across) * columns
 
