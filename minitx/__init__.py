@@ -17,14 +17,15 @@ from .memory import keep_freed_memory
 from .ops import *  # noqa: F403
 from .tensor import Observer, Tensor, no_grad, observing, op
 from .threads import get_threads, release_blas, set_threads
+from .trace import explain_nan, trace
 
 __version__ = "0.1.0"
 keep_freed_memory()
 
 # fmt: off
 __all__ = [
-    "Observer", "Tensor", "checkpoint", "data", "get_threads", "gradcheck", "models", "nn",
-    "no_grad", "observing", "op", "ops", "optim", "release_blas", "set_threads", "text", "train",
-    "use_kernels", *ops.__all__,
+    "Observer", "Tensor", "checkpoint", "data", "explain_nan", "get_threads", "gradcheck", "models",
+    "nn", "no_grad", "observing", "op", "ops", "optim", "release_blas", "set_threads", "text",
+    "trace", "train", "use_kernels", *ops.__all__,
 ]
 # fmt: on

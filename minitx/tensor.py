@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from .observer import Observer
 from .operators import Operators
 
 OPS: dict[str, Callable] = {}  # every op by name, for the tests
@@ -120,23 +121,6 @@ class Node:
         self.serial = next(_serial)
 
 
-class Observer:
-    """Sees, and may replace, every value and every cotangent; install one with ``observing``."""
-
-    def forward(self, name: str, args: tuple, result: Tensor) -> None:
-        """An op ran, on ``args`` with the defaults filled in.  ``result.data`` may be replaced.
-
-        ``result.node`` is None where no gradient is needed.
-        """
-
-    def backward(self, node: Node, cotangent: np.ndarray) -> np.ndarray:
-        """A node's pullback is about to run.  Returns the cotangent to go on with."""
-        return cotangent
-
-    def pulled(self, node: Node, gradients: list[np.ndarray | None]) -> None:
-        """A node's pullback ran, with a gradient for each of its inputs."""
-
-
 @contextlib.contextmanager
 def observing(observer: Observer) -> Iterator[Observer]:
     """Within the block, in this thread, let ``observer`` see every op and every pullback."""
@@ -196,7 +180,10 @@ def op(function: Callable | None = None, *, branch: Callable | None = None) -> A
                 dtype = x.dtype
             arrays.append(x)
         try:
-            value, vjp = function(*arrays, **options)
+            if observer is None:
+                value, vjp = function(*arrays, **options)
+            else:
+                value, vjp = observer.run(function, arrays, options)
         except (AttributeError, IndexError, TypeError, ValueError) as error:
             raise _named(error, name, arrays) from None
         result = _wrap(value)

@@ -17,11 +17,12 @@ HOUSE = """
     0  .                coretype memory threads jitcache jit simd tasks
     1  kernels          scalar sums activation embedding linalg norm optimizer softmax dropout
     1  kernels          attention_tiles attention
-    1  .                operators
+    1  .                observer operators
     2  .                tensor
     3  ops              checks activation arithmetic dropout embedding linalg loss norm reduce shape
     3  ops              softmax attention
     3  .                gradcheck
+    3  trace            place unfold record table recorder nonfinite
     4  nn               module layers attention transformer
     4  .                optim
     4  checkpoint       errors atomic names npz safetensors
@@ -29,7 +30,7 @@ HOUSE = """
     4  data             text shuffled labelled
     5  models.official  gpt
     5  models           sampling gpt gpt_finetune
-    5  train            log nonfinite terminal trainer
+    5  train            log terminal trainer
     6  .                warmup selftest doctor
     7  .                cli __main__
 """

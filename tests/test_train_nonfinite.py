@@ -30,9 +30,15 @@ def overflowing_sum(y, bad):
 NANS = {
     "parameter": (None, r"forward of op 'linear', number 1 .*; parameter layer.weight is not"),
     "batch": (None, r"forward of op 'linear', number 1 .*; argument 0, which no op made, is not"),
-    "op": (divided, r"forward of op 'divide', number \d+ of the step, on \(3, 2\), \(3, 2\)$"),
-    "backward": (root, r"norm is nan; .* backward of op 'sqrt', on \(3, 2\)$"),
-    "sum": (overflowing_sum, "norm is inf; .* the gradients, summed up, of what op 'linear' made$"),
+    "op": (
+        divided,
+        r"forward of op 'divide', number \d+ of the step, on \(3, 2\), \(3, 2\)\n  at divide\n",
+    ),
+    "backward": (root, r"norm is nan; .* backward of op 'sqrt', on \(3, 2\)\n  at sqrt\n"),
+    "sum": (
+        overflowing_sum,
+        "norm is inf; .* summed up, of what op 'linear' made\n  at layer.linear\n",
+    ),
 }
 
 

@@ -61,7 +61,11 @@ class Module:
 
     def modules(self) -> Iterator[Module]:
         """This module and all below it, each once."""
-        return (x for _, x in _walk("", self, set()) if isinstance(x, Module))
+        return (x for _, x in self.named_modules())
+
+    def named_modules(self) -> Iterator[tuple[str, Module]]:
+        """(dotted name, module), itself first, under the name ""."""
+        return ((name, x) for name, x in _walk("", self, set()) if isinstance(x, Module))
 
     def named_tensors(self) -> Iterator[tuple[str, Tensor]]:
         """(dotted name, tensor) for all of the state."""

@@ -1,6 +1,5 @@
-"""The training loop and what it needs: a log, a progress line, and the hunt for NaNs."""
+"""The training loop and what it needs: a log and a progress line."""
 
-from .nonfinite import NonFiniteError
-from .trainer import Trainer
+from .trainer import NonFiniteError, Trainer
 
 __all__ = ["NonFiniteError", "Trainer"]

@@ -23,9 +23,13 @@ from ..nn import Module
 from ..nn.module import check_state
 from ..optim import EMA, Optimizer, constant
 from ..tensor import Tensor, observing
+from ..trace import FirstNonFinite
 from .log import Log
-from .nonfinite import FirstNonFinite, NonFiniteError
 from .terminal import Progress, deferred_interrupt
+
+
+class NonFiniteError(FloatingPointError):
+    """A NaN or an infinity; the message names the step and the first op that made one."""
 
 
 class Trainer:
