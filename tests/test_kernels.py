@@ -45,7 +45,7 @@ def test_ref_and_jit_agree(name):
     kernel, in_place = KERNELS[name], name == "adamw"
     slow = not COMPILED and name.startswith("attend")
 
-    @settings(max_examples=20 if slow else 150)
+    @settings(max_examples=settings.default.max_examples * (1 if slow else 5))
     @given(ARGUMENTS[name])
     def check(args):
         def run(form):
