@@ -140,7 +140,10 @@ def core_type() -> Finding | None:
     if blas is None or not coretype.runs_skylakex(coretype.processor()):
         return None
     export = "export OPENBLAS_CORETYPE=SkylakeX"
-    text = f"core type: {blas['core']}, chosen by {coretype.CHOSEN_BY}, on a processor with AVX-512"
+    text = (
+        f"core type: {blas['core']}, chosen by {coretype.CHOSEN_BY}, on a processor with AVX-512; "
+        "it concerns NumPy's own products, not ours"
+    )
     if coretype.CHOSEN_BY == "minitx":
         return Finding("ok", text, f"where NumPy is imported before minitx: {export}")
     wide = blas["core"].lower() in ("skylakex", "cooperlake", "sapphirerapids")

@@ -27,7 +27,7 @@ def run_tasks(task, count: int, arguments: tuple[Any, ...]) -> None:
     """task(0, *arguments), ..., task(count - 1, *arguments), in any order.
 
     To be called in compiled code.  The tasks write to arrays among ``arguments``, each to a part of
-    its own; what they return or raise is lost.
+    its own; what they return is lost.  Raises MemoryError if one of them fails: they only allocate.
     """
     for number in range(count):
         task(number, *arguments)
@@ -46,6 +46,7 @@ def _run_tasks(typingctx, task, count, arguments):
                 cgutils.unpack_tuple(builder, packed), arguments, kinds, strict=True
             )
         ]
+        items.append(_I32(0))  # set by a task that fails
         closure = cgutils.alloca_once(builder, ir.LiteralStructType([x.type for x in items]))
         for i, item in enumerate(items):
             builder.store(item, builder.gep(closure, [_I32(0), _I32(i)]))
@@ -58,6 +59,10 @@ def _run_tasks(typingctx, task, count, arguments):
                 context.add_linking_libs([loop.library])
                 addresses = [builder.ptrtoint(x, _I64) for x in (function, closure)]
                 context.call_internal(builder, loop.fndesc, _LOOP, [*addresses, count])
+        failed = builder.load(builder.gep(closure, [_I32(0), _I32(len(items) - 1)]))
+        with builder.if_then(cgutils.is_not_null(builder, failed), likely=False):
+            told = ("a kernel found no memory for its working arrays",)
+            context.call_conv.return_user_exc(builder, MemoryError, told)
         return context.get_dummy_value()
 
     return types.void(task, types.intp, arguments), generate
@@ -75,10 +80,11 @@ def _with_closure(context, builder, dispatcher, body, closure) -> ir.Function:
     inner = ir.IRBuilder(function.append_basic_block("entry"))
     number, at = function.args
     at = inner.bitcast(at, closure)
-    items = [
-        inner.load(inner.gep(at, [_I32(0), _I32(i)])) for i in range(len(closure.pointee.elements))
-    ]
-    context.call_internal_no_propagate(inner, compiled.fndesc, body, [number, *items])
+    places = [inner.gep(at, [_I32(0), _I32(i)]) for i in range(len(closure.pointee.elements))]
+    items = [inner.load(place) for place in places[:-1]]
+    status, _ = context.call_internal_no_propagate(inner, compiled.fndesc, body, [number, *items])
+    with inner.if_then(status.is_error, likely=False):
+        inner.store(_I32(1), places[-1])
     inner.ret_void()
     return function
 

@@ -136,6 +136,19 @@ def test_long_sums_keep_their_digits():
     np.testing.assert_allclose(np.concatenate(sums), exact, rtol=3e-7)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", ["gelu_tanh", "silu", "gelu"])
+def test_far_from_zero_an_activation_is_a_line(name, dtype):
+    """Where squares and cubes overflow, too."""
+    x = np.array([[-1e38, -1e20, -2e13, -1e5, 1e5, 2e13, 1e20, 1e38]], dtype)
+    slope, index = np.repeat([[0.0, 1.0]], 4).reshape(1, 8), K.ACTIVATIONS.index(name)
+    with np.errstate(over="ignore"):
+        for form in "ref", "jit":
+            np.testing.assert_array_equal(getattr(K.activate, form)(x, index), x * slope)
+            dx, _ = getattr(K.activate_vjp, form)(np.ones_like(x), x, index)
+            np.testing.assert_array_equal(dx, slope)
+
+
 # dropout
 
 

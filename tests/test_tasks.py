@@ -102,8 +102,33 @@ def _fail_all(out):
 _fail_all = compiled(_fail_all)
 
 
-@pytest.mark.skipif(not COMPILED, reason="plain Python raises it")
-def test_what_a_task_raises_is_lost():
+def test_a_task_that_fails_is_told_and_the_others_run():
     out = np.zeros(3)
-    _fail_all(out)
-    np.testing.assert_array_equal(out, [1, 0, 1])
+    with pytest.raises(MemoryError if COMPILED else ValueError):
+        _fail_all(out)
+    if COMPILED:
+        np.testing.assert_array_equal(out, [1, 0, 1])
+
+
+@jit
+def _allocate(task, size, out):
+    scratch = np.empty(size if task == 2 else 1)
+    scratch[0] = task
+    out[task] = scratch[0]
+
+
+@jit
+def _allocate_all(count, size, out):
+    run_tasks(_allocate, count, (size, out))
+
+
+_allocate_all = compiled(_allocate_all)
+
+
+@pytest.mark.parametrize("count", [3, 1000])
+def test_a_task_without_memory_ends_the_kernel_with_an_error(count):
+    out = np.zeros(10_000)
+    _allocate_all(count, 5, out)
+    np.testing.assert_array_equal(out[:count], np.arange(count))
+    with pytest.raises(MemoryError):
+        _allocate_all(count, 2**58, out)

@@ -24,6 +24,7 @@ _ROOT_HALF = math.sqrt(0.5)
 _ROOT_HALF_PI = 1 / math.sqrt(2 * math.pi)
 _ROOT_2_OVER_PI = math.sqrt(2 / math.pi)
 _CUBIC = 0.044715
+_FAR = 30.0  # where tanh is 1 to the last bit, and the cube of a float32 still is a number
 
 
 # ---- the reference: (value, derivative) of each --------------------------------------------------
@@ -45,9 +46,10 @@ def _gelu(x):
 
 def _gelu_tanh(x):
     """0.5 x (1 + tanh(u)), u = sqrt(2 / pi) (x + 0.044715 x^3)."""
-    t = np.tanh(_ROOT_2_OVER_PI * (x + _CUBIC * x * x * x))
-    du = _ROOT_2_OVER_PI * (1 + 3 * _CUBIC * x * x)
-    return 0.5 * x * (1 + t), 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * du
+    near = np.clip(x, -_FAR, _FAR)
+    t = np.tanh(_ROOT_2_OVER_PI * (near + _CUBIC * near**3))
+    du = _ROOT_2_OVER_PI * (1 + 3 * _CUBIC * near**2)
+    return 0.5 * x * (1 + t), 0.5 * (1 + t) + 0.5 * near * (1 - t * t) * du
 
 
 def _silu(x):
@@ -90,9 +92,11 @@ def activate_row(activation, x, y):
         for c in range(x.size):
             y[c] = x[c] * half * (one + erf(x[c] * root))
     elif activation == _GELU_TANH:
-        a, b = real(2 * _ROOT_2_OVER_PI), real(2 * _ROOT_2_OVER_PI * _CUBIC)
+        far, a = real(_FAR), real(2 * _ROOT_2_OVER_PI)
+        b = real(2 * _ROOT_2_OVER_PI * _CUBIC)
         for c in range(x.size):
-            y[c] = x[c] * sigmoid(x[c] * (a + b * x[c] * x[c]))  # (1 + tanh u) / 2 = sigmoid(2 u)
+            near = min(max(x[c], -far), far)
+            y[c] = x[c] * sigmoid(near * (a + b * near * near))  # (1 + tanh u) / 2 = sigmoid(2 u)
     else:
         for c in range(x.size):
             y[c] = x[c] * sigmoid(x[c])
@@ -115,11 +119,13 @@ def _slope_row(activation, dy, x, dx):
             phi = half * (one + erf(x[c] * root))
             dx[c] = dy[c] * (phi + x[c] * height * exp(-half * x[c] * x[c]))
     elif activation == _GELU_TANH:
-        a, b = real(2 * _ROOT_2_OVER_PI), real(2 * _ROOT_2_OVER_PI * _CUBIC)
+        far, a = real(_FAR), real(2 * _ROOT_2_OVER_PI)
+        b = real(2 * _ROOT_2_OVER_PI * _CUBIC)
         for c in range(x.size):
-            s = sigmoid(x[c] * (a + b * x[c] * x[c]))
-            slope = s * (one - s) * (a + three * b * x[c] * x[c])
-            dx[c] = dy[c] * (s + x[c] * slope)
+            near = min(max(x[c], -far), far)
+            s = sigmoid(near * (a + b * near * near))
+            slope = s * (one - s) * (a + three * b * near * near)
+            dx[c] = dy[c] * (s + near * slope)
     else:
         for c in range(x.size):
             s = sigmoid(x[c])
