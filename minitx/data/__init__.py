@@ -1,22 +1,33 @@
-"""Data to train on: text as windows of ids, and a small labelled task; both ship with Python."""
+"""Data to train on: text and its windows, labelled tasks, pictures, and ways to vary them.
 
+The texts ship with Python, the digits with this package; nothing is ever downloaded.
+"""
+
+from .digits import digits, few_labels, stratified_split
 from .labelled import (
     Labelled,
     bag_of_words,
     docstring_packages,
     majority_baseline,
 )
+from .scenes import Scenes, boxes_of, scenes
 from .shuffled import Shuffled
 from .text import Windows, python_topics, read_text, split
 
 __all__ = [
     "Labelled",
+    "Scenes",
     "Shuffled",
     "Windows",
     "bag_of_words",
+    "boxes_of",
+    "digits",
     "docstring_packages",
+    "few_labels",
     "majority_baseline",
     "python_topics",
     "read_text",
+    "scenes",
     "split",
+    "stratified_split",
 ]
