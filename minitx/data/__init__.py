@@ -3,7 +3,10 @@
 The texts ship with Python, the digits with this package; nothing is ever downloaded.
 """
 
+from .cifar import CIFAR10_CLASSES, read_cifar10, read_cifar100
 from .digits import digits, few_labels, stratified_split
+from .folder import read_image_folder
+from .idx import read_idx, read_mnist
 from .labelled import (
     Labelled,
     bag_of_words,
@@ -15,6 +18,7 @@ from .shuffled import Shuffled
 from .text import Windows, python_topics, read_text, split
 
 __all__ = [
+    "CIFAR10_CLASSES",
     "Labelled",
     "Scenes",
     "Shuffled",
@@ -26,6 +30,11 @@ __all__ = [
     "few_labels",
     "majority_baseline",
     "python_topics",
+    "read_cifar10",
+    "read_cifar100",
+    "read_idx",
+    "read_image_folder",
+    "read_mnist",
     "read_text",
     "scenes",
     "split",

@@ -102,7 +102,7 @@ def boxes_of(masks: np.ndarray) -> np.ndarray:
     """
     ends = []
     for axis in (-2, -1):  # over rows: which columns are used, and the other way round
-        used = masks.any(axis=axis)
+        used = np.asarray(masks.any(axis=axis))
         first, last = used.argmax(axis=-1), used.shape[-1] - used[..., ::-1].argmax(axis=-1)
         ends.append((first, np.where(used.any(axis=-1), last, 0)))
     (x0, x1), (y0, y1) = ends
