@@ -27,7 +27,7 @@ HOUSE = """
     4  .                optim
     4  checkpoint       errors atomic names npz safetensors
     4  text             base stream merges pretokenize characters bpe
-    4  data             text shuffled labelled digits scenes idx cifar folder
+    4  data             text shuffled labelled digits scenes idx cifar folder augment batches
     5  models.official  gpt
     5  models           sampling gpt gpt_finetune
     5  train            log terminal trainer

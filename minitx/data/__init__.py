@@ -3,6 +3,20 @@
 The texts ship with Python, the digits with this package; nothing is ever downloaded.
 """
 
+from .augment import (
+    channel_statistics,
+    compose,
+    mixup,
+    normalize,
+    one_hot,
+    random_color,
+    random_crop,
+    random_erasing,
+    random_flip,
+    random_shift,
+    scaled,
+)
+from .batches import Batches
 from .cifar import CIFAR10_CLASSES, read_cifar10, read_cifar100
 from .digits import digits, few_labels, stratified_split
 from .folder import read_image_folder
@@ -18,6 +32,7 @@ from .shuffled import Shuffled
 from .text import Windows, python_topics, read_text, split
 
 __all__ = [
+    "Batches",
     "CIFAR10_CLASSES",
     "Labelled",
     "Scenes",
@@ -25,17 +40,28 @@ __all__ = [
     "Windows",
     "bag_of_words",
     "boxes_of",
+    "channel_statistics",
+    "compose",
     "digits",
     "docstring_packages",
     "few_labels",
     "majority_baseline",
+    "mixup",
+    "normalize",
+    "one_hot",
     "python_topics",
+    "random_color",
+    "random_crop",
+    "random_erasing",
+    "random_flip",
+    "random_shift",
     "read_cifar10",
     "read_cifar100",
     "read_idx",
     "read_image_folder",
     "read_mnist",
     "read_text",
+    "scaled",
     "scenes",
     "split",
     "stratified_split",

@@ -112,18 +112,20 @@ def boxes_of(masks: np.ndarray) -> np.ndarray:
 def _background(
     B: int, S: int, paper: np.ndarray, texture: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """Colour, and noise of three grains: blotches of a quarter and an eighth, and single pixels."""
-    noise = np.zeros((B, 3, S, S), np.float32)
-    for cells in (4, 8, S):
-        stretch = _interpolation(cells, S)
-        noise += stretch @ rng.standard_normal((B, 3, cells, cells), np.float32) @ stretch.T
+    """Colour, and noise of three grains: single pixels, blotches of a quarter and of an eighth."""
+    noise = rng.standard_normal((B, 3, S, S), np.float32)
+    for n in (4, 8):
+        noise += _stretched(_stretched(rng.standard_normal((B, 3, n, n), np.float32), S, 2), S, 3)
     return np.clip(paper + np.float32(texture / math.sqrt(3)) * noise, 0, 1)
 
 
-def _interpolation(n: int, S: int) -> np.ndarray:
-    """(S, n): a row's weights make a value between those at n points, ends at ends."""
-    places = np.linspace(0, n - 1, S)[:, None]
-    return np.maximum(0, 1 - np.abs(places - np.arange(n))).astype(np.float32)
+def _stretched(x: np.ndarray, S: int, axis: int) -> np.ndarray:
+    """One axis at S places from its first to its last value, linear between its values."""
+    places = np.linspace(0, x.shape[axis] - 1, S)
+    before = places.astype(int)
+    after = np.minimum(before + 1, x.shape[axis] - 1)
+    share = np.expand_dims((places - before).astype(np.float32), tuple(range(1, x.ndim - axis)))
+    return x.take(before, axis) * (1 - share) + x.take(after, axis) * share
 
 
 def _scraps(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
