@@ -10,7 +10,9 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,12 +27,65 @@ def decays(name: str, parameter: Tensor) -> bool:
     return parameter.ndim >= 2
 
 
+def alike(name: str, parameter: Tensor) -> float:
+    """The usual choice for learning rates: all parameters have the same."""
+    return 1.0
+
+
+def layerwise(
+    model: Module, decay: float, blocks: str = "blocks"
+) -> Callable[[str, Tensor], float]:
+    """For fine-tuning: rates that shrink by ``decay`` from each layer to the one below.
+
+    Pass it to an optimizer on ``model`` as ``lr_scale``.  What comes after the blocks, in the
+    model's order, has the full rate, the last block ``decay`` of it, and so on down to what comes
+    before the first block: with L blocks, decay ** (L + 1) (Clark et al. 2020, ELECTRA; as in the
+    fine-tuning of BEiT and MAE).  blocks: the dotted name of the list that has them.
+    Raises ValueError if there are none, or several such lists.
+    """
+    if not 0 < decay <= 1:
+        raise ValueError(f"layerwise: decay is {decay}; expected 0 < decay <= 1")
+    pattern = re.compile(rf"((?:.*\.)?{re.escape(blocks)})\.(\d+)\.")
+    names = [name for name, _ in model.named_tensors()]
+    found = {name: match for name in names if (match := pattern.match(name))}
+    lists = sorted({match[1] for match in found.values()})
+    if len(lists) != 1:
+        raise ValueError(
+            f"layerwise: {type(model).__name__} has {', '.join(lists) or 'nothing'} as {blocks!r}; "
+            "expected the name of one list of blocks"
+        )
+    depth = 1 + max(int(match[2]) for match in found.values())
+    above, rest = {}, depth + 1  # how many layers are above each parameter
+    for name in names:
+        if name in found:
+            above[name], rest = depth - int(found[name][2]), 0
+        else:
+            above[name] = rest
+
+    def scale(name: str, parameter: Tensor) -> float:
+        if name not in above:
+            raise ValueError(f"layerwise: made for a model that has no parameter {name}")
+        return decay ** above[name]
+
+    return scale
+
+
+class Group(NamedTuple):
+    """Parameters that stand side by side and are treated alike."""
+
+    part: slice  # of the flat buffers
+    decays: bool
+    lr_scale: float  # their learning rate over that of the step
+
+
 class Optimizer:
     """Base: packing, gradient norm, and state by name.
 
     ``data`` and ``grad``, (N,), hold the parameters that decay first, up to ``self.decayed``, then
-    the others.  Freeze parameters and convert dtypes before; raises TypeError on mixed dtypes and
-    ValueError on a model without trainable parameters.
+    the others; within both, those with smaller learning rates first.  decay, lr_scale: of a name
+    and its parameter, whether it decays, and its learning rate over that of the step.
+    Freeze parameters and convert dtypes before; raises TypeError on mixed dtypes and ValueError on
+    a model without trainable parameters.
     """
 
     slots: tuple[str, ...] = ()  # names of the further buffers, one number per parameter each
@@ -41,6 +96,7 @@ class Optimizer:
         lr: float,
         weight_decay: float,
         decay: Callable[[str, Tensor], bool] = decays,
+        lr_scale: Callable[[str, Tensor], float] = alike,
     ):
         self._check(0 <= lr < math.inf, f"lr is {lr}; expected 0 or more")
         self._check(0 <= weight_decay < math.inf, f"weight_decay is {weight_decay}; expected >= 0")
@@ -49,11 +105,18 @@ class Optimizer:
         dtypes = sorted({str(x.dtype) for _, x in named})
         if len(dtypes) > 1:
             raise TypeError(f"{type(self).__name__}: parameters mix {', '.join(dtypes)}")
-        decaying = {name for name, x in named if decay(name, x)}
-        named.sort(key=lambda item: item[0] not in decaying)  # stable: else in the model's order
+        kinds = {name: (not decay(name, x), float(lr_scale(name, x))) for name, x in named}
+        for name, (_, scale) in kinds.items():
+            self._check(0 <= scale < math.inf, f"lr_scale of {name} is {scale}; expected >= 0")
+        named.sort(key=lambda item: kinds[item[0]])  # stable: else in the model's order
         self.lr, self.weight_decay, self.steps = lr, weight_decay, 0
         self.parameters = dict(named)
-        self.decayed = sum(x.size for name, x in named if name in decaying)
+        self.groups: list[Group] = []
+        start = self.decayed = 0
+        for (fixed, scale), members in itertools.groupby(named, lambda item: kinds[item[0]]):
+            end = start + sum(x.size for _, x in members)
+            self.groups.append(Group(slice(start, end), not fixed, scale))
+            start, self.decayed = end, self.decayed if fixed else end
         self.data = np.concatenate([x.data.ravel() for _, x in named])
         self.grad = np.zeros_like(self.data)
         self.buffers = {slot: np.zeros_like(self.data) for slot in self.slots}
@@ -150,18 +213,21 @@ class SGD(Optimizer):
         momentum: float = 0.0,
         weight_decay: float = 0.0,
         decay: Callable[[str, Tensor], bool] = decays,
+        lr_scale: Callable[[str, Tensor], float] = alike,
     ):
         self._check(0 <= momentum < 1, f"momentum is {momentum}; expected 0 <= momentum < 1")
-        super().__init__(model, lr, weight_decay, decay)
+        super().__init__(model, lr, weight_decay, decay, lr_scale)
         self.momentum = momentum
 
     def _update(self, lr, scale):
         u, real = self.buffers["momentum"], self.data.dtype.type
         u *= real(self.momentum)
         u += self.grad * real(scale)
-        matrices = self.data[: self.decayed]
-        matrices -= matrices * real(lr * self.weight_decay)
-        self.data -= u * real(lr)
+        for part, decays, lr_scale in self.groups:
+            x, rate = self.data[part], lr * lr_scale
+            if decays:
+                x -= x * real(rate * self.weight_decay)
+            x -= u[part] * real(rate)
 
 
 class AdamW(Optimizer):
@@ -181,34 +247,41 @@ class AdamW(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.01,
         decay: Callable[[str, Tensor], bool] = decays,
+        lr_scale: Callable[[str, Tensor], float] = alike,
     ):
         fit = len(betas) == 2 and all(0 <= beta < 1 for beta in betas)
         self._check(fit, f"betas are {betas}; expected two of 0 <= beta < 1")
         self._check(eps > 0, f"eps is {eps}; expected more than 0")
-        super().__init__(model, lr, weight_decay, decay)
+        super().__init__(model, lr, weight_decay, decay, lr_scale)
         self.betas, self.eps = betas, eps
 
     def _update(self, lr, scale):
         m, v = self.buffers["m"], self.buffers["v"]
-        rest = slice(self.decayed, None)
-        for part, decay in ((slice(self.decayed), float(self.weight_decay)), (rest, 0.0)):
-            moments = m[part], v[part]
-            settings = scale, lr, *self.betas, self.eps, decay, self.steps
+        for part, decays, lr_scale in self.groups:
+            moments, decay = (m[part], v[part]), float(self.weight_decay) if decays else 0.0
+            settings = scale, lr * lr_scale, *self.betas, self.eps, decay, self.steps
             kernels.adamw(self.data[part], self.grad[part], *moments, *settings)
 
 
 class EMA:
-    """An exponential moving average of an optimizer's parameters (Polyak and Juditsky 1992)."""
+    """An exponential moving average of an optimizer's parameters (Polyak and Juditsky 1992).
 
-    def __init__(self, optimizer: Optimizer, decay: float = 0.999):
+    warmup: let the decay rise with the optimizer's steps t as (1 + t) / (10 + t), up to ``decay``,
+    so that a short run's average soon forgets the weights it began with.
+    What is no parameter, such as a batch norm's running statistics, is not averaged.
+    """
+
+    def __init__(self, optimizer: Optimizer, decay: float = 0.999, warmup: bool = False):
         if not 0 <= decay < 1:
             raise ValueError(f"EMA: decay is {decay}; expected 0 <= decay < 1")
-        self.optimizer, self.decay = optimizer, decay
+        self.optimizer, self.decay, self.warmup = optimizer, decay, warmup
         self.average = optimizer.data.copy()
 
     def update(self) -> None:
         """Call after each optimizer step."""
-        share = self.average.dtype.type(1 - self.decay)
+        t = self.optimizer.steps
+        decay = min(self.decay, (1 + t) / (10 + t)) if self.warmup else self.decay
+        share = self.average.dtype.type(1 - decay)
         self.average += (self.optimizer.data - self.average) * share
 
     @contextlib.contextmanager

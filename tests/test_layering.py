@@ -30,7 +30,7 @@ HOUSE = """
     4  data             text shuffled labelled digits scenes idx cifar folder augment batches
     5  models.official  gpt
     5  models           sampling gpt gpt_finetune
-    5  train            log terminal trainer
+    5  train            evaluate log terminal trainer
     6  .                warmup selftest doctor
     7  .                cli __main__
 """

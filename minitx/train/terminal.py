@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 
 class Progress:
-    """Step, loss, tokens per second and time left, on standard error.
+    """Step, loss, tokens or images per second and time left, on standard error.
 
     On a terminal one line that changes five times a second, elsewhere a line every ten seconds.
     """
@@ -21,12 +21,12 @@ class Progress:
         self.live = sys.stderr.isatty()
         self.pause = 0.2 if self.live else 10.0
         self.begun = self.shown = time.perf_counter()
-        self.tokens = 0
+        self.size = 0
         self.open = False  # whether the cursor stands at the end of the progress line
 
-    def update(self, entry: dict[str, float], tokens: int) -> None:
-        """A step is done."""
-        self.tokens += tokens
+    def update(self, entry: dict[str, float], size: int, unit: str) -> None:
+        """A step is done, of ``size`` tokens or whatever ``unit`` says."""
+        self.size += size
         now, step = time.perf_counter(), int(entry["step"])
         if now - self.shown < self.pause and step < self.steps:
             return
@@ -34,7 +34,7 @@ class Progress:
         left = round(seconds / (step - self.first) * (self.steps - step))
         self._print(
             f"step {step:>6}/{self.steps}   loss {entry['loss']:.4f}   "
-            f"{self.tokens / seconds:>9,.0f} tokens/s   {left // 60}:{left % 60:02d} left",
+            f"{self.size / seconds:>9,.0f} {unit}/s   {left // 60}:{left % 60:02d} left",
             stay=self.live,
         )
 

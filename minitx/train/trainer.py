@@ -42,11 +42,12 @@ class Trainer:
     accumulate: batches whose mean gradient makes one step.
     ema: updated after every step, and used for validation.
     seed: of the Generator that ``batches`` draws from.
-    validate(): a loss to report, every ``validate_every`` steps and at the end, with dropout off
-        and nothing recorded; under the same weights ``on_validate(step, loss)`` may show samples.
+    validate(): a loss to report, or several measures by name, "loss" among them, as ``evaluate``
+        returns them; every ``validate_every`` steps and at the end, with dropout off and nothing
+        recorded.  Under the same weights ``on_validate(step, loss)`` may show samples.
     checkpoint: a ``.safetensors`` path, written every ``save_every`` steps, at the end, on Ctrl-C.
-    log: a path; one JSON object per step: step, loss, lr, norm, and validation where there was
-        one.  A run that is not resumed begins it anew.
+    log: a path; one JSON object per step: step, loss, lr, norm, and where there was validation,
+        its loss as validation, and its other measures.  A run that is not resumed begins it anew.
     data: what has the position in the data, if rng alone does not: ``state()`` returns what JSON
         can hold, and ``load_state(state)`` goes there.
     metadata: strings to keep in the checkpoint, such as the model's configuration.
@@ -64,7 +65,7 @@ class Trainer:
         accumulate: int = 1,
         ema: EMA | None = None,
         seed: int = 0,
-        validate: Callable[[], float] | None = None,
+        validate: Callable[[], float | Mapping[str, float]] | None = None,
         validate_every: int = 0,
         on_validate: Callable[[int, float], None] | None = None,
         checkpoint: str | os.PathLike | None = None,
@@ -86,7 +87,7 @@ class Trainer:
         self.log = Log(log)
         self.data, self.metadata, self.quiet = data, dict(metadata or {}), quiet
         self.step = 0  # done so far
-        self.tokens = 0  # in the latest step
+        self.size = 0, "tokens"  # of the latest step
         self.generators = {"batches": np.random.default_rng(seed)}
         self.generators |= {f"model.{name}": rng for name, rng in model.named_generators()}
         texts = [*self.metadata.keys(), *self.metadata.values()]
@@ -109,7 +110,7 @@ class Trainer:
         before = self._position()
         try:
             batches = [self._draw() for _ in range(self.accumulate)]
-            self.tokens = sum(np.size(getattr(batch[0], "ids", batch[0])) for batch in batches)
+            self.size = sum(_size(batch)[0] for batch in batches), _size(batches[0])[1]
             lr = float(self.schedule(self.step))
             loss, norm = self._update(batches, lr)
         except BaseException:
@@ -172,9 +173,9 @@ class Trainer:
             while self.step < steps and not stop:
                 entry = self.train_step()
                 done = self.step == steps
-                progress.update(entry, self.tokens)
+                progress.update(entry, *self.size)
                 if self.validate and (done or self._due(self.validate_every)):
-                    entry["validation"] = self._validate(progress)
+                    entry |= self._validate(progress)
                 self.log.write(entry)
                 stop = interrupted.is_set()
                 if done or stop or self._due(self.save_every):
@@ -184,14 +185,22 @@ class Trainer:
     def _due(self, every: int) -> bool:
         return every > 0 and self.step % every == 0
 
-    def _validate(self, progress: Progress) -> float:
+    def _validate(self, progress: Progress) -> dict[str, float]:
         averaged = self.ema.applied() if self.ema else contextlib.nullcontext()
         with self.model.evaluating(), averaged:
-            value = float(self.validate())  # type: ignore[misc]
-            progress.line(f"step {self.step:>6}/{progress.steps}   validation loss {value:.4f}")
+            made = self.validate()  # type: ignore[misc]
+            named = dict(made) if isinstance(made, Mapping) else {"loss": made}
+            _require("loss" in named, f"validate returned {sorted(named)}; expected 'loss' as well")
+            ours = sorted({"step", "lr", "norm", "validation"} & named.keys())
+            _require(not ours, f"validate returned {ours}, which the log has of its own")
+            measures = {name: float(x) for name, x in named.items()}
+            loss = measures.pop("loss")
+            others = "".join(f"   {name} {x:.4f}" for name, x in measures.items())
+            step = f"step {self.step:>6}/{progress.steps}"
+            progress.line(f"{step}   validation loss {loss:.4f}{others}")
             if self.on_validate:
-                self.on_validate(self.step, value)
-        return value
+                self.on_validate(self.step, loss)
+        return {"validation": loss} | measures
 
     # ---- checkpoints -----------------------------------------------------------------------------
 
@@ -288,6 +297,12 @@ class Trainer:
             raise ValueError(f"it has the random generators {theirs}, this run {ours}")
         for name, rng in self.generators.items():
             rng.bit_generator.state = states[name]
+
+
+def _size(batch: tuple) -> tuple[int, str]:
+    """How much a batch is, for the progress line: images, (B, C, H, W), or tokens."""
+    first = getattr(batch[0], "ids", batch[0])
+    return (len(first), "images") if np.ndim(first) == 4 else (np.size(first), "tokens")
 
 
 def _require(condition: Any, otherwise: str) -> None:
