@@ -13,7 +13,9 @@ from minitx.nn import (
     MLP,
     Block,
     Dropout,
+    DropPath,
     Embedding,
+    Encoder,
     KVCache,
     LayerNorm,
     Linear,
@@ -222,6 +224,46 @@ def test_the_block_in_both_orders(norm_first, cross):
         assert not np.array_equal(block(x, mask, True).data, ours.data)
 
 
+def test_drop_path_drops_whole_examples_in_training_only():
+    x = Tensor(np.ones((1000, 2, 3), np.float32))
+    drop_path = DropPath(0.25, np.random.default_rng(0))
+    y = drop_path(x).data
+    assert y.dtype == np.float32 and set(np.unique(y)) == {0, np.float32(1 / 0.75)}
+    assert (y == y[:, :1, :1]).all() and abs((y == 0).mean() - 0.25) < 0.03
+    assert drop_path.eval()(x) is x
+    block = Block(6, 2, np.random.default_rng(1), drop_path=0.5)
+    x = Tensor(np.random.default_rng(2).standard_normal((32, 3, 6), np.float32))
+    skipped = (block(x).data == x.data).all(axis=(1, 2))
+    assert 2 <= skipped.sum() <= 16  # a quarter skips both branches
+    with pytest.raises(ValueError, match="DropPath: probability is 1; expected 0 <= p < 1"):
+        DropPath(1, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("norm_first", [False, True])
+def test_the_encoder_is_its_blocks_in_turn_and_shows_what_they_look_at(norm_first):
+    rng = np.random.default_rng(3)
+    blocks = [Block(6, 2, rng, norm_first=norm_first, window=2, dropout=0.5) for _ in range(2)]
+    encoder = randomised(Encoder(blocks, LayerNorm(6) if norm_first else None), rng).eval()
+    x, mask = Tensor(rng.standard_normal((2, 4, 6))), MASK
+    first = blocks[0](x, mask, True)
+    second = blocks[1](first, mask, True)
+    expected = [x, first, encoder.norm(second) if norm_first else second]
+    states = encoder.states(x, mask, True)
+    for ours, state in zip(states, expected, strict=True):
+        np.testing.assert_array_equal(ours.data, state.data)
+    np.testing.assert_array_equal(encoder(x, mask, True).data, states[-1].data)
+    maps = encoder.train().probabilities(x, mask, True)
+    assert encoder.training and len(maps) == 2
+    for block, state, weights in zip(blocks, [x, first], maps, strict=True):
+        y, layer = block.norm1(state) if norm_first else state, block.attention
+        value = y.data @ layer.value.weight.data.T + layer.value.bias.data  # B T (H D)
+        heads = weights @ value.reshape(2, 4, 2, 3).swapaxes(1, 2)  # B H T D
+        output = layer.output(Tensor(heads.swapaxes(1, 2).reshape(2, 4, 6))).data
+        attended = layer.eval()(y, mask=mask, causal=True).data
+        np.testing.assert_allclose(output, attended, rtol=0, atol=1e-13)
+        assert not weights[0, :, :, 3].any() and not weights[:, :, 0, 1:].any()
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -251,6 +293,10 @@ LAYERS = {
     "attention": (lambda rng: MultiHeadAttention(6, 2, rng), {"mask": MASK}),
     "causal attention": (lambda rng: MultiHeadAttention(6, 3, rng, window=2), {"causal": True}),
     "block": (lambda rng: Block(6, 2, rng), {"mask": MASK, "causal": True}),
+    "encoder": (
+        lambda rng: Encoder([Block(6, 2, rng) for _ in range(2)], LayerNorm(6)),
+        {"mask": MASK},
+    ),
     "post-norm block": (lambda rng: Block(6, 2, rng, norm_first=False, hidden=5), {}),
 }
 

@@ -4,7 +4,7 @@ Where it pays they have a compiled twin (see jit.py).  They trust shapes and dty
 """
 
 from .activation import ACTIVATIONS, activate, activate_vjp
-from .attention import attend, attend_dbias, attend_vjp
+from .attention import attend, attend_dbias, attend_vjp, probabilities
 from .dropout import dropout
 from .embedding import embedding_vjp
 from .linalg import einsum, linear, matmul
@@ -32,6 +32,7 @@ __all__ = [
     "linear",
     "log_softmax",
     "matmul",
+    "probabilities",
     "softmax",
     "softmax_vjp",
     "sum_of_squares",

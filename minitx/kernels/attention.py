@@ -41,6 +41,7 @@ from .attention_tiles import (
 )
 from .dropout import dropout_ref
 from .scalar import exp
+from .softmax import softmax
 
 _FEW_QUERIES = 4  # so few are not worth a tile
 _ENOUGH = 8  # tasks of the pullback, to share out evenly
@@ -75,6 +76,11 @@ def _scores(q, k, mask, bias, causal, window, scale):
         scores = scores + bias
     allowed = _allowed(q.shape[2], k.shape[2], mask, causal, window)
     return np.where(allowed, scores, q.dtype.type(-np.inf))
+
+
+def probabilities(q, k, mask, causal, window, scale):
+    """The weights that ``attend`` gives the values, whole, to look at: (B, H, T, S)"""
+    return softmax(_scores(q, k, mask, None, causal, window, scale))
 
 
 def attend_ref(q, k, v, mask, bias, causal, window, scale, p, key):

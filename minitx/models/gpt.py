@@ -26,7 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import ops
-from ..nn import Block, Dropout, Embedding, KVCache, LayerNorm, Module, evaluating
+from ..nn import Block, Dropout, Embedding, Encoder, KVCache, LayerNorm, evaluating
 from ..tensor import Tensor
 from .sampling import check_sampling, sample
 
@@ -93,7 +93,7 @@ class GPTConfig:
         return cls(50257, 2048, 12, 12, 768, window=256, qkv_bias=False, scaled=False)
 
 
-class GPT(Module):
+class GPT(Encoder):
     """``loss(inputs, targets)`` to train, ``generate(prompt, count)`` to write."""
 
     def __init__(self, config: GPTConfig, rng: np.random.Generator | int = 0):
@@ -104,7 +104,7 @@ class GPT(Module):
         self.tokens = Embedding(c.vocab_size, c.width, rng)
         self.positions = Embedding(c.context, c.width, rng)
         self.dropout = Dropout(c.dropout, rng)
-        self.blocks = [
+        blocks = [
             Block(
                 c.width,
                 c.heads,
@@ -121,8 +121,7 @@ class GPT(Module):
             )
             for i in range(c.layers)
         ]
-        if c.norm_first:
-            self.norm = LayerNorm(c.width, c.eps)
+        super().__init__(blocks, LayerNorm(c.width, c.eps) if c.norm_first else None)
 
     def embed(
         self, ids: np.ndarray, positions: np.ndarray | None = None, types: np.ndarray | None = None
@@ -159,14 +158,8 @@ class GPT(Module):
         states for cross-attention, (B, S', C).  caches: one per block, of the positions before
         these.
         """
-        keys, encoded_keys = _key_mask(mask), _key_mask(encoded_mask)
-        states = [self.embed(ids, positions, types)]
-        for i, block in enumerate(self.blocks):
-            cache = caches[i] if caches else None
-            states.append(block(states[-1], keys, True, encoded, encoded_keys, cache))
-        if self.config.norm_first:
-            states[-1] = self.norm(states[-1])
-        return states
+        x = self.embed(ids, positions, types)
+        return self.states(x, _key_mask(mask), True, encoded, _key_mask(encoded_mask), caches)
 
     def forward(self, ids: np.ndarray, **options) -> Tensor:
         """The last hidden state, (B, T) -> (B, T, C); options as ``hidden_states`` has them."""

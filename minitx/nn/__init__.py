@@ -1,15 +1,17 @@
 """Modules and the layers that the papers share."""
 
 from .attention import KVCache, MultiHeadAttention
-from .layers import Dropout, Embedding, LayerNorm, Linear
+from .layers import Dropout, DropPath, Embedding, LayerNorm, Linear
 from .module import Module, constant, evaluating, normal, shapes_only
-from .transformer import MLP, Block
+from .transformer import MLP, Block, Encoder
 
 __all__ = [
     "MLP",
     "Block",
+    "DropPath",
     "Dropout",
     "Embedding",
+    "Encoder",
     "KVCache",
     "LayerNorm",
     "Linear",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .. import ops
-from ..tensor import Tensor
+from .. import kernels, ops
+from ..tensor import Tensor, no_grad
 from .layers import Linear
 from .module import Module, side_by_side
 
@@ -126,6 +126,20 @@ class MultiHeadAttention(Module):
             k, v = cache.append(k, v)
         y = ops.attend(q, k, v, mask, **settings)
         return self.output(y.transpose(0, 2, 1, 3).reshape(B, T, C))  # B H T D -> B T (H D)
+
+    def probabilities(
+        self, x: Tensor, mask: np.ndarray | None = None, causal: bool = False
+    ) -> np.ndarray:
+        """The weights of the values, whole and with dropout off, for pictures.
+
+        (B, T, C) -> (B, H, T, T); a query that may see nothing has zeros.
+        """
+        B, T, C = x.shape
+        with no_grad():
+            qkv = self._project(x).data.reshape(B, T, 3, self.heads, -1)
+        q, k, _ = qkv.transpose(2, 0, 3, 1, 4)  # B T 3 H D -> 3 B H T D
+        scale = (C // self.heads) ** -0.5 if self.scale is None else self.scale
+        return kernels.probabilities(q, k, mask, causal, self.window, scale)
 
     def _project(self, x: Tensor) -> Tensor:
         """Queries, keys and values in one product: (B, T, C) -> (B, T, 3 C)"""

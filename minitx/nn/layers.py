@@ -72,3 +72,23 @@ class Dropout(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.dropout(x, self.p, self.rng) if self.training and self.p else x
+
+
+class DropPath(Module):
+    """Stochastic depth: drop the branch of whole examples in training (Huang et al. 2016).
+
+    (B, ...) -> (B, ...), zero with probability p for each of the B, the others over 1 - p.
+    """
+
+    def __init__(self, p: float, rng: np.random.Generator):
+        if not 0 <= p < 1:
+            raise ValueError(f"DropPath: probability is {p}; expected 0 <= p < 1")
+        self.p = p
+        self.rng = rng
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not (self.training and self.p):
+            return x
+        kept = self.rng.random(len(x.data)) >= self.p
+        scale = kept.reshape(-1, *(1,) * (x.ndim - 1)) / (1 - self.p)
+        return x * scale.astype(x.dtype)

@@ -1,4 +1,4 @@
-"""The Transformer block, in both orders of residual and normalisation."""
+"""The Transformer block, in both orders of residual and normalisation, and the stack of them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from ..tensor import Tensor
 from .attention import KVCache, MultiHeadAttention
-from .layers import Dropout, LayerNorm, Linear
+from .layers import Dropout, DropPath, LayerNorm, Linear
 from .module import Module
 
 
@@ -38,6 +38,7 @@ class Block(Module):
     norm_first: x + f(norm(x)) (pre-norm: GPT-2, ViT); otherwise norm(x + f(x)) (post-norm: the
     Transformer, BERT, GPT-1).  hidden: width of the MLP, four times ``width`` unless given.  bias:
     of query, key and value.  scale, window: of the attention's scores; see ``ops.attend``.
+    drop_path: the probability with which an example skips a branch in training.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Block(Module):
         norm_first: bool = True,
         activation: str = "gelu",
         dropout: float = 0.0,
+        drop_path: float = 0.0,
         eps: float = 1e-5,
         bias: bool = True,
         scale: float | None = None,
@@ -73,6 +75,7 @@ class Block(Module):
         self.norm2 = LayerNorm(width, eps)
         self.mlp = MLP(width, hidden or 4 * width, rng, activation, std, output_std)
         self.dropout = Dropout(dropout, rng)
+        self.drop_path = DropPath(drop_path, rng)
         self.norm_first = norm_first
 
     def forward(
@@ -99,7 +102,60 @@ class Block(Module):
             x = self._residual(x, self.cross_norm, attend_across)
         return self._residual(x, self.norm2, self.mlp)
 
+    def probabilities(
+        self, x: Tensor, mask: np.ndarray | None = None, causal: bool = False
+    ) -> np.ndarray:
+        """How much each query looks at each key, dropout off: (B, T, C) -> (B, H, T, T)"""
+        y = self.norm1(x) if self.norm_first else x
+        return self.attention.probabilities(y, mask, causal)
+
     def _residual(self, x: Tensor, norm: LayerNorm, f: Callable[[Tensor], Tensor]) -> Tensor:
         if self.norm_first:
-            return x + self.dropout(f(norm(x)))
-        return norm(x + self.dropout(f(x)))
+            return x + self.drop_path(self.dropout(f(norm(x))))
+        return norm(x + self.drop_path(self.dropout(f(x))))
+
+
+class Encoder(Module):
+    """Blocks one after another, then a final norm if there is one (pre-norm).
+
+    A model that is such a stack derives from this class, and so names its parameters
+    ``blocks.{}...`` and ``norm...``.  Without an encoder's states it is a decoder as well (GPT).
+    """
+
+    def __init__(self, blocks: list[Block], norm: LayerNorm | None = None):
+        self.blocks = blocks
+        self.norm = norm
+
+    def states(
+        self,
+        x: Tensor,
+        mask: np.ndarray | None = None,
+        causal: bool = False,
+        context: Tensor | None = None,
+        context_mask: np.ndarray | None = None,
+        caches: list[KVCache] | None = None,
+    ) -> list[Tensor]:
+        """x and every block's output, the last after the final norm: (B, T, C) each.
+
+        Arguments as Block has them; caches: one per block.
+        """
+        states = [x]
+        for i, block in enumerate(self.blocks):
+            cache = caches[i] if caches else None
+            states.append(block(states[-1], mask, causal, context, context_mask, cache))
+        if self.norm is not None:
+            states[-1] = self.norm(states[-1])
+        return states
+
+    def forward(self, *args: Any, **options: Any) -> Any:
+        """The last of ``states``: (B, T, C) -> (B, T, C)"""
+        return self.states(*args, **options)[-1]
+
+    def probabilities(
+        self, x: Tensor, mask: np.ndarray | None = None, causal: bool = False
+    ) -> list[np.ndarray]:
+        """Every block's attention probabilities, (B, H, T, T) each, with dropout off."""
+        with self.evaluating():
+            states = self.states(x, mask, causal)
+        pairs = zip(self.blocks, states, strict=False)  # what the last block made, no block sees
+        return [block.probabilities(state, mask, causal) for block, state in pairs]
