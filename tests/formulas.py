@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import formulas_images
 import numpy as np
 
 
@@ -116,4 +117,4 @@ VALUES = {
     "transpose": lambda x, *axes: x.transpose(*axes),
     "var": lambda x, axis, ddof, keepdims: np.var(x, axis, ddof=ddof, keepdims=keepdims),
     "where": lambda c, a, b: np.choose(c, (b, a)),
-}
+} | formulas_images.VALUES

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import strategies_images  # noqa: F401  (registers itself)
 from formulas import VALUES
 from hypothesis import given, settings
 from strategies import STRATEGIES, run, side_by_side

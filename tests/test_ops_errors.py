@@ -99,6 +99,23 @@ ERRORS = [
     (ValueError, "stack: needs at least one", lambda: ops.stack([])),
     (ValueError, "stack: ", lambda: ops.stack([f(2), f(3)])),
     (ValueError, "pad: ", lambda: ops.pad(f(2), -1)),
+    (ValueError, r"unfold: x has shape \(3, 4\)", lambda: ops.unfold(f(3, 4), 2)),
+    (
+        ValueError,
+        r"unfold: an image \(3, 4\)",
+        lambda: ops.unfold(f(1, 1, 3, 4), 5, 1, (0, 9)),
+    ),
+    (TypeError, "unfold: .*int64", lambda: ops.unfold(i(1, 1, 3, 4), 2)),
+    (TypeError, "unfold: kernel is 2.0", lambda: ops.unfold(f(1, 1, 3, 4), 2.0)),
+    (TypeError, "unfold: stride is", lambda: ops.unfold(f(1, 1, 3, 4), 2, (1, 1, 1))),
+    (ValueError, "unfold: stride is 0", lambda: ops.unfold(f(1, 1, 3, 4), 2, 0)),
+    (ValueError, "unfold: padding is -1", lambda: ops.unfold(f(1, 1, 3, 4), 2, 2, -1)),
+    (ValueError, r"fold: patches .*\(B, 6, C \* 4\)", lambda: ops.fold(f(1, 5, 4), (3, 4), 2)),
+    (TypeError, "fold: .*int64", lambda: ops.fold(i(1, 6, 4), (3, 4), 2)),
+    (ValueError, "resize: mode is 'cubic'", lambda: ops.resize(f(1, 1, 3, 4), 2, "cubic")),
+    (ValueError, "resize: size is 0", lambda: ops.resize(f(1, 1, 3, 4), 0)),
+    (ValueError, "resize: x .*one pixel", lambda: ops.resize(f(1, 1, 0, 4), 2)),
+    (TypeError, "resize: .*int64", lambda: ops.resize(i(1, 1, 3, 4), 2)),
     (TypeError, "where: the condition has dtype int64", lambda: ops.where(i(2), f(2), f(2))),
 ]
 

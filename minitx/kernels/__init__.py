@@ -10,11 +10,14 @@ from .embedding import embedding_vjp
 from .linalg import einsum, linear, matmul
 from .norm import layer_norm, layer_norm_vjp
 from .optimizer import adamw, sum_of_squares
+from .patches import fold, unfold, windows_of
+from .resize import FILTERS, resize_matrix
 from .softmax import cross_entropy, cross_entropy_vjp, log_softmax, softmax, softmax_vjp
 from .sums import column_sums
 
 __all__ = [
     "ACTIVATIONS",
+    "FILTERS",
     "activate",
     "activate_vjp",
     "adamw",
@@ -27,13 +30,17 @@ __all__ = [
     "dropout",
     "einsum",
     "embedding_vjp",
+    "fold",
     "layer_norm",
     "layer_norm_vjp",
     "linear",
     "log_softmax",
     "matmul",
     "probabilities",
+    "resize_matrix",
     "softmax",
     "softmax_vjp",
     "sum_of_squares",
+    "unfold",
+    "windows_of",
 ]

@@ -25,7 +25,9 @@ from .embedding import embedding
 from .linalg import einsum, linear, matmul
 from .loss import cross_entropy
 from .norm import layer_norm
+from .patches import fold, unfold
 from .reduce import max, mean, sum, var
+from .resize import resize
 from .shape import (
     broadcast_to,
     concatenate,
@@ -41,11 +43,12 @@ from .softmax import log_softmax, softmax
 
 # fmt: off
 __all__ = [
-    "absolute", "add", "astype", "attend", "broadcast_to", "concatenate", "cos", "cross_entropy",
-    "divide", "dropout", "einsum", "embedding", "exp", "gelu", "getitem", "layer_norm", "linear",
-    "log", "log_softmax", "matmul", "max", "maximum", "mean", "minimum", "multiply", "negative",
-    "pad", "power", "relu", "reshape", "self_attend", "sigmoid", "silu", "sin", "softmax", "sqrt",
-    "stack", "subtract", "sum", "swapaxes", "tanh", "transpose", "var", "where",
+    "absolute", "add", "astype", "attend", "broadcast_to", "concatenate", "cos",
+    "cross_entropy", "divide", "dropout", "einsum", "embedding", "exp", "fold", "gelu",
+    "getitem", "layer_norm", "linear", "log", "log_softmax", "matmul", "max", "maximum", "mean",
+    "minimum", "multiply", "negative", "pad", "power", "relu", "reshape", "resize",
+    "self_attend", "sigmoid", "silu", "sin", "softmax", "sqrt", "stack", "subtract", "sum",
+    "swapaxes", "tanh", "transpose", "unfold", "var", "where",
 ]
 # fmt: on
 
