@@ -29,11 +29,12 @@ def _features() -> set[str]:
 
 
 _has = _features()
-_VECTOR_BYTES = 64 if "avx512f" in _has else 32 if "avx" in _has else 16
+VECTOR_BYTES = 64 if "avx512f" in _has else 32 if "avx" in _has else 16
 _MANY_REGISTERS = bool({"avx512f", "neon"} & _has)  # 32 of them, not 16
 
 ROWS = 12 if _MANY_REGISTERS else 6  # of a tile; its accumulators leave room for a and b
-TILE_BYTES = 2 * _VECTOR_BYTES  # a tile's rows, in bytes: 2 vectors
+_FEW = ROWS // 3  # rows for which a lower tile wastes less
+TILE_BYTES = 2 * VECTOR_BYTES  # a tile's rows, in bytes: 2 vectors
 
 
 def multiply_tile(a, i, k, b, kb, jb, c, ic, jc, rows, depth, add):
@@ -65,6 +66,16 @@ def row(x, i, first, end):
     on to use ``x``, which keeps x alive.
     """
     return x[i, first:end]
+
+
+def copy_vector(x, i, y, j):
+    """y[j : j + n] = x[i : i + n], where n numbers fill ``VECTOR_BYTES``: a load and a store.
+
+    Both arrays have one axis and are contiguous.  Who copies less may let the next copy cover what
+    was too much, if there is room after the last.
+    """
+    n = min(VECTOR_BYTES // y.itemsize, x.size - i, y.size - j)
+    y[j : j + n] = x[i : i + n]
 
 
 def row_max(x):
@@ -106,7 +117,9 @@ def _multiply_tile(typingctx, a, i, k, b, kb, jb, c, ic, jc, rows, depth, add):
         b_at, b_row, _ = at(3, b, kb, jb)
         c_at, c_row, _ = at(6, c, ic, jc)
         call = [a_at, a_row, a_column, b_at, b_row, c_at, c_row, rows, depth, add]
-        builder.call(_tile_function(builder.module, real), call)
+        full, low = (_tile_function(builder.module, real, count) for count in (ROWS, _FEW))
+        few = builder.icmp_signed("<=", rows, _I64(_FEW))
+        builder.call(builder.select(few, low, full), call)
         return context.get_dummy_value()
 
     return signature, generate
@@ -115,7 +128,7 @@ def _multiply_tile(typingctx, a, i, k, b, kb, jb, c, ic, jc, rows, depth, add):
 @intrinsic
 def _wide_vectors(typingctx):
     def generate(context, builder, signature, arguments):
-        wish = f'"prefer-vector-width"="{8 * _VECTOR_BYTES}"'
+        wish = f'"prefer-vector-width"="{8 * VECTOR_BYTES}"'
         set.add(builder.function.attributes, wish)  # llvmlite's own ``add`` knows no such attribute
         return context.get_dummy_value()
 
@@ -143,6 +156,28 @@ def _row(typingctx, x, i, first, end):
 
 
 @intrinsic
+def _copy_vector(typingctx, x, i, y, j):
+    signature = types.void(x, types.intp, y, types.intp)
+
+    def generate(context, builder, signature, arguments):
+        size = context.get_abi_sizeof(context.get_data_type(x.dtype))
+        vector = ir.VectorType(context.get_data_type(x.dtype), VECTOR_BYTES // size)
+
+        def at(position):
+            array = arrayobj.make_array(signature.args[position])
+            start = array(context, builder, arguments[position]).data
+            start = builder.gep(start, [arguments[position + 1]])
+            return builder.bitcast(start, vector.as_pointer())
+
+        value = builder.load(at(0))
+        value.align = size
+        builder.store(value, at(2)).align = size
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
 def _row_max(typingctx, x):
     def generate(context, builder, signature, arguments):
         kind = signature.args[0]
@@ -157,7 +192,7 @@ def _row_max(typingctx, x):
 def _row_max_function(module: ir.Module, real: ir.Type) -> ir.Function:
     """largest(x, count): vectors first, then what is left one by one."""
     size = 4 if isinstance(real, ir.FloatType) else 8
-    width = _VECTOR_BYTES // size
+    width = VECTOR_BYTES // size
     vector = ir.VectorType(real, width)
     kind = ir.FunctionType(real, [real.as_pointer(), _I64])
     function = cgutils.get_or_insert_function(module, kind, f"minitx_row_max_f{8 * size}")
@@ -210,16 +245,16 @@ def _row_max_function(module: ir.Module, real: ir.Type) -> ir.Function:
     return function
 
 
-def _tile_function(module: ir.Module, real: ir.Type) -> ir.Function:
-    """void(a, row and column stride, b, row stride, c, row stride, rows, depth, add)."""
+def _tile_function(module: ir.Module, real: ir.Type, count: int) -> ir.Function:
+    """void(a, row and column stride, b, row stride, c, row stride, rows <= count, depth, add)."""
     size = 4 if isinstance(real, ir.FloatType) else 8
-    width = _VECTOR_BYTES // size
+    width = VECTOR_BYTES // size
     pointer, vector = real.as_pointer(), ir.VectorType(real, width)
     kind = ir.FunctionType(
         ir.VoidType(),
         [pointer, _I64, _I64, pointer, _I64, pointer, _I64, _I64, _I64, ir.IntType(1)],
     )
-    function = cgutils.get_or_insert_function(module, kind, f"minitx_tile_f{8 * size}")
+    function = cgutils.get_or_insert_function(module, kind, f"minitx_tile_{count}_f{8 * size}")
     if not function.is_declaration:
         return function
     function.linkage = "internal"
@@ -246,12 +281,12 @@ def _tile_function(module: ir.Module, real: ir.Type) -> ir.Function:
         value.align = size
         return value
 
-    for r in range(ROWS):  # c is on its way while the sum runs
+    for r in range(count):  # c is on its way while the sum runs
         for v in range(2):
-            at = builder.add(builder.mul(c_row, _I64(r)), _I64(v * _VECTOR_BYTES))
+            at = builder.add(builder.mul(c_row, _I64(r)), _I64(v * VECTOR_BYTES))
             builder.call(prefetch, [address(c, at, _I8), _I32(1), _I32(3), _I32(1)])
     last = builder.sub(rows, _I64(1))
-    inside = [builder.icmp_signed("<", _I64(r), rows) for r in range(ROWS)]
+    inside = [builder.icmp_signed("<", _I64(r), rows) for r in range(count)]
     clamped = [builder.select(x, _I64(r), last) for r, x in enumerate(inside)]
     a_rows = [address(a, builder.mul(r, a_row), real) for r in clamped]
     builder.cbranch(builder.icmp_signed(">", depth, _I64(0)), loop, done)
@@ -259,11 +294,11 @@ def _tile_function(module: ir.Module, real: ir.Type) -> ir.Function:
     # for k in range(depth): sums[r][v] += a[r, k] * b[k, v]
     builder.position_at_end(loop)
     k = builder.phi(_I64)
-    sums = [[builder.phi(vector) for _ in range(2)] for _ in range(ROWS)]
+    sums = [[builder.phi(vector) for _ in range(2)] for _ in range(count)]
     at = builder.mul(k, b_row)
-    columns = [load(b, builder.add(at, _I64(v * _VECTOR_BYTES)), vector) for v in range(2)]
+    columns = [load(b, builder.add(at, _I64(v * VECTOR_BYTES)), vector) for v in range(2)]
     updated = []
-    for r in range(ROWS):
+    for r in range(count):
         x = load(a_rows[r], builder.mul(k, a_column), real)
         x = builder.insert_element(ir.Constant(vector, ir.Undefined), x, _I32(0))
         zeros = ir.Constant(ir.VectorType(_I32, width), [0] * width)
@@ -273,23 +308,23 @@ def _tile_function(module: ir.Module, real: ir.Type) -> ir.Function:
     zero = ir.Constant(vector, [0.0] * width)
     for phi, start, new in [
         (k, _I64(0), following),
-        *((sums[r][v], zero, updated[r][v]) for r in range(ROWS) for v in range(2)),
+        *((sums[r][v], zero, updated[r][v]) for r in range(count) for v in range(2)),
     ]:
         phi.add_incoming(start, entry)
         phi.add_incoming(new, loop)
     builder.cbranch(builder.icmp_signed("<", following, depth), loop, done)
 
     builder.position_at_end(done)
-    totals = [[builder.phi(vector) for _ in range(2)] for _ in range(ROWS)]
-    for r in range(ROWS):
+    totals = [[builder.phi(vector) for _ in range(2)] for _ in range(count)]
+    for r in range(count):
         for v in range(2):
             totals[r][v].add_incoming(zero, entry)
             totals[r][v].add_incoming(updated[r][v], loop)
 
     def store(with_c):
-        for r in range(ROWS):
+        for r in range(count):
             for v in range(2):
-                at = builder.add(builder.mul(c_row, _I64(r)), _I64(v * _VECTOR_BYTES))
+                at = builder.add(builder.mul(c_row, _I64(r)), _I64(v * VECTOR_BYTES))
                 x = totals[r][v]
                 x = builder.fadd(load(c, at, vector), x) if with_c else x
                 builder.store(x, address(c, at, vector)).align = size
@@ -305,4 +340,5 @@ def _tile_function(module: ir.Module, real: ir.Type) -> ir.Function:
 
 if not config.DISABLE_JIT:
     multiply_tile, wide_vectors = _multiply_tile, _wide_vectors  # noqa: F811
-    choose, row, row_max = _choose, _row, _row_max  # noqa: F811
+    choose, copy_vector = _choose, _copy_vector  # noqa: F811
+    row, row_max = _row, _row_max  # noqa: F811

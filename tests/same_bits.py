@@ -51,6 +51,26 @@ def attention(normal, rng):
         yield few, (normal(2, 3, 3, 13), *few[:3], *K.attend.ref(*few), *few[3:])
 
 
+def convolutions(normal):
+    """dy, x and weight, and the options of ``conv2d``."""
+    for B, C, O, size, kernel, stride, padding, groups in [  # noqa: E741
+        (5, 20, 30, (19, 21), (3, 3), (1, 1), (1, 1), 1),
+        (3, 40, 70, (4, 4), (3, 3), (1, 1), (1, 1), 1),
+        (3, 3, 14, (60, 35), (7, 7), (2, 2), (3, 3), 1),
+        (3, 12, 18, (20, 15), (3, 2), (1, 2), (0, 1), 3),
+        (2, 3, 20, (24, 36), (6, 6), (6, 6), (0, 0), 1),
+    ]:
+        x, weight = normal(B, C, *size), normal(O, C // groups, *kernel)
+        options = stride, padding, (1, 1), groups
+        yield normal(*K.conv2d.ref(x, weight, *options).shape), x, weight, options
+
+
+def pooling(normal):
+    x, geometry = normal(3, 5, 30, 31), ((3, 3), (2, 2), (1, 1))
+    y, taps = K.max_pool.ref(x, *geometry)
+    return (x, *geometry), (y, taps, x.shape[2:], *geometry)
+
+
 def cases(name, dtype):
     """Arguments, several blocks of work each."""
     rng = np.random.default_rng(0)
@@ -62,13 +82,26 @@ def cases(name, dtype):
     targets = np.where(rng.random(1000) < 0.1, -100, rng.integers(0, 67, size=1000))
     loss = x, targets, -100, 0.1
     param, grad, m, v = normal(4, 50_000) ** 2
+    image, channels = normal(5, 7, 19, 21), normal(4, 7)
     return {
         "activate": lambda: [(x, activation) for activation in range(5)],
         "activate_vjp": lambda: [(dy, x, activation) for activation in range(5)],
         "adamw": lambda: [(param, grad, m, v, 1.0, 1e-3, 0.9, 0.999, 1e-8, 0.1, 3)],
         "attend": lambda: [forward for forward, _ in attention(normal, rng)],
         "attend_vjp": lambda: [backward for _, backward in attention(normal, rng)],
+        "batch_norm": lambda: [(image, *channels, more, True) for more in (None, 2 * image)],
+        "batch_norm_vjp": lambda: [(image, -image, image, *channels[:3], True, False)],
+        "channel_moments": lambda: [(image,)],
         "column_sums": lambda: [(x,)],
+        "conv2d": lambda: [(x, w, *options) for _, x, w, options in convolutions(normal)],
+        "conv2d_dweight": lambda: [
+            (dy, x, w.shape[2:], *options)
+            for dy, x, w, options in convolutions(normal)
+            if options[-1] == 1  # in groups it is NumPy's
+        ],
+        "conv2d_dx": lambda: [
+            (dy, w, x.shape[2:], *options) for dy, x, w, options in convolutions(normal)
+        ],
         "cross_entropy": lambda: [loss],
         "cross_entropy_vjp": lambda: [
             (dy[:, 0], *loss[:2], K.cross_entropy.ref(*loss)[1], -100, 0.1)
@@ -79,6 +112,8 @@ def cases(name, dtype):
         "layer_norm_vjp": lambda: [(dy, x, weight, *K.layer_norm.ref(x, weight, weight, 1e-5)[1:])],
         "linear": lambda: layers(normal),
         "matmul": lambda: matrix_pairs(normal),
+        "max_pool": lambda: [pooling(normal)[0]],
+        "max_pool_vjp": lambda: [pooling(normal)[1]],
         "softmax": lambda: [(x,)],
         "softmax_vjp": lambda: [(dy, K.softmax.ref(x))],
         "sum_of_squares": lambda: [(grad,)],

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+from formulas_images import batch_norm
+from hypothesis import assume
 from hypothesis import strategies as st
 from strategies import arrays, strategy_for
 
@@ -50,3 +53,48 @@ def _resize(draw, name):
     size = draw(st.tuples(st.integers(1, 7), st.integers(1, 7)))
     mode = draw(st.sampled_from(["bilinear", "bicubic", "nearest"]))
     return (draw(images()), size), {"mode": mode}
+
+
+@strategy_for("conv2d", "conv_transpose2d")
+def _conv2d(draw, name):
+    size, (kernel, stride, padding, dilation) = draw(geometries())
+    groups, C, O = draw(st.sampled_from([1, 1, 2, 3])), *(draw(st.integers(1, 2)) for _ in "CO")  # noqa: E741
+    options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    inputs, outputs = C * groups, O * groups
+    if name == "conv_transpose2d":
+        more = [draw(st.integers(0, s - 1)) for s in stride]
+        size = windows_of(size, kernel, stride, padding, dilation)
+        sides = zip(size, kernel, stride, padding, dilation, more, strict=True)
+        assume(all((n - 1) * s - 2 * p + d * (k - 1) + o >= 0 for n, k, s, p, d, o in sides))
+        options["output_padding"] = tuple(more)
+        inputs, outputs = outputs, inputs
+    weight = draw(arrays((O * groups, C, *kernel)))
+    bias = draw(st.one_of(st.none(), arrays((outputs,))))
+    return (draw(images(size, inputs)), weight, bias), options
+
+
+@strategy_for("max_pool2d", "avg_pool2d")
+def _pool(draw, name):
+    size, (kernel, stride, padding, _) = draw(geometries(dilated=False))
+    padding = tuple(min(p, k // 2) for p, k in zip(padding, kernel, strict=True))
+    size = tuple(max(n, k) for n, k in zip(size, kernel, strict=True))
+    x = draw(images(size, kind="distinct"))
+    if name == "max_pool2d":
+        return (x, kernel, stride, padding), {}
+    return (x, kernel, stride, padding), {"count_pads": draw(st.booleans())}
+
+
+@strategy_for("batch_norm")
+def _batch_norm(draw, name):
+    x = draw(images())
+    C = x.shape[1]
+    statistics = None
+    if x.size // C < 2 or draw(st.booleans()):
+        statistics = draw(arrays((C,))), draw(arrays((C,), "positive"))
+    weight, bias = draw(arrays((C,))), draw(arrays((C,)))
+    residual = draw(st.sampled_from([None, draw(arrays(x.shape))]))
+    activation = draw(st.sampled_from(["identity", "relu"]))
+    args = x, weight, bias, residual, activation, draw(st.sampled_from([1e-5, 0.1])), statistics
+    if activation == "relu":  # a kink at 0: away from it
+        assume(np.abs(batch_norm(*args[:4], "identity", *args[5:])).min(initial=1) > 1e-3)
+    return args, {}

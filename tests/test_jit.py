@@ -122,6 +122,7 @@ def test_nothing_is_compiled_twice():
     out = isolated.run(
         """
         import gc
+        import kernel_arguments_images
         import numpy as np
         from hypothesis import given, settings
         from kernel_arguments import ARGUMENTS

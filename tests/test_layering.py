@@ -16,12 +16,12 @@ ROOT = pathlib.Path(minitx.__file__).parent
 HOUSE = """
     0  .                coretype memory threads jitcache jit simd tasks
     1  kernels          scalar sums activation embedding linalg norm optimizer softmax dropout
-    1  kernels          patches resize
+    1  kernels          patches resize pool batch_norm conv_blocks conv
     1  kernels          attention_tiles attention
     1  .                observer operators
     2  .                tensor
     3  ops              checks activation arithmetic dropout embedding linalg loss norm reduce shape
-    3  ops              softmax attention patches resize
+    3  ops              softmax attention patches resize conv pool
     3  .                gradcheck
     3  trace            place unfold record table recorder nonfinite
     4  nn               module layers attention transformer

@@ -7,6 +7,7 @@ the op it spoils and arguments with which the op itself passes.
 from __future__ import annotations
 
 import mutants_attention  # noqa: F401  (its mutants register themselves)
+import mutants_images  # noqa: F401
 import numpy as np
 import pytest
 from mutants import MUTANTS, Mutant, kernel_mutant, mutant, normal

@@ -42,6 +42,16 @@ def window_view(x, kernel, stride, dilation):
     )
 
 
+def each_tap(x, windows, kernel, stride, dilation=(1, 1)):
+    """(i, j, that pixel of all windows), views of a padded x: (B, C, rows, columns)"""
+    for i, j in np.ndindex(*kernel):
+        down, right = (
+            slice(k * d, k * d + s * n, s)
+            for k, d, s, n in zip((i, j), dilation, stride, windows, strict=True)
+        )
+        yield i, j, x[:, :, down, right]
+
+
 def unfold(x, kernel, stride, padding, dilation):
     """im2col.  (B, C, H, W) -> (B, L, C * kh * kw), windows in reading order.
 
@@ -72,8 +82,6 @@ def fold(y, size, kernel, stride, padding, dilation):
         return x
     x = np.zeros((B, C, H + 2 * top, W + 2 * left), y.dtype)
     y = np.ascontiguousarray(y.transpose(4, 5, 0, 3, 1, 2))  # B R S C kh kw -> kh kw B C R S
-    for i, j in np.ndindex(kh, kw):  # one pixel of all windows at a time: they do not overlap
-        down, right = i * dilation[0], j * dilation[1]
-        taken = slice(down, down + stride[0] * rows, stride[0])
-        x[:, :, taken, slice(right, right + stride[1] * columns, stride[1])] += y[i, j]
+    for i, j, pixels in each_tap(x, (rows, columns), kernel, stride, dilation):
+        pixels += y[i, j]
     return x[:, :, top : top + H, left : left + W]

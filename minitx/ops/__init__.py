@@ -20,12 +20,14 @@ from .arithmetic import (
     subtract,
 )
 from .attention import attend, self_attend
+from .conv import conv2d, conv_transpose2d
 from .dropout import dropout
 from .embedding import embedding
 from .linalg import einsum, linear, matmul
 from .loss import cross_entropy
-from .norm import layer_norm
+from .norm import batch_norm, layer_norm
 from .patches import fold, unfold
+from .pool import avg_pool2d, max_pool2d
 from .reduce import max, mean, sum, var
 from .resize import resize
 from .shape import (
@@ -43,12 +45,13 @@ from .softmax import log_softmax, softmax
 
 # fmt: off
 __all__ = [
-    "absolute", "add", "astype", "attend", "broadcast_to", "concatenate", "cos",
-    "cross_entropy", "divide", "dropout", "einsum", "embedding", "exp", "fold", "gelu",
-    "getitem", "layer_norm", "linear", "log", "log_softmax", "matmul", "max", "maximum", "mean",
-    "minimum", "multiply", "negative", "pad", "power", "relu", "reshape", "resize",
-    "self_attend", "sigmoid", "silu", "sin", "softmax", "sqrt", "stack", "subtract", "sum",
-    "swapaxes", "tanh", "transpose", "unfold", "var", "where",
+    "absolute", "add", "astype", "attend", "avg_pool2d", "batch_norm", "broadcast_to",
+    "concatenate", "conv2d", "conv_transpose2d", "cos", "cross_entropy", "divide", "dropout",
+    "einsum", "embedding", "exp", "fold", "gelu", "getitem", "layer_norm", "linear", "log",
+    "log_softmax", "matmul", "max", "max_pool2d", "maximum", "mean", "minimum", "multiply",
+    "negative", "pad", "power", "relu", "reshape", "resize", "self_attend", "sigmoid", "silu",
+    "sin", "softmax", "sqrt", "stack", "subtract", "sum", "swapaxes", "tanh", "transpose", "unfold",
+    "var", "where",
 ]
 # fmt: on
 
