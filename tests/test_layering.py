@@ -20,17 +20,17 @@ HOUSE = """
     1  kernels          attention_tiles attention
     1  .                observer operators
     2  .                tensor
-    3  ops              checks activation arithmetic dropout embedding linalg loss norm reduce shape
-    3  ops              softmax attention patches resize conv pool
+    3  ops              checks activation arithmetic dropout embedding linalg norm reduce shape
+    3  ops              softmax loss attention patches resize conv pool
     3  .                gradcheck
     3  trace            place unfold record table recorder nonfinite
-    4  nn               module layers attention transformer
+    4  nn               module layers positions patches attention transformer
     4  .                optim
     4  checkpoint       errors atomic names npz safetensors
     4  text             base stream merges pretokenize characters bpe
     4  data             text shuffled labelled digits scenes idx cifar folder augment batches
-    5  models.official  gpt
-    5  models           sampling gpt gpt_finetune
+    5  models.official  gpt vit
+    5  models           sampling gpt gpt_finetune vit
     5  train            evaluate log terminal trainer
     6  .                warmup selftest doctor
     7  .                cli __main__

@@ -2,5 +2,6 @@
 
 from . import official
 from .gpt import GPT, GPTConfig
+from .vit import ViT, ViTConfig
 
-__all__ = ["GPT", "GPTConfig", "official"]
+__all__ = ["GPT", "GPTConfig", "ViT", "ViTConfig", "official"]

@@ -3,6 +3,8 @@
 from .attention import KVCache, MultiHeadAttention
 from .layers import Dropout, DropPath, Embedding, LayerNorm, Linear
 from .module import Module, constant, evaluating, normal, shapes_only
+from .patches import PatchEmbedding
+from .positions import sinusoids
 from .transformer import MLP, Block, Encoder
 
 __all__ = [
@@ -17,8 +19,10 @@ __all__ = [
     "Linear",
     "Module",
     "MultiHeadAttention",
+    "PatchEmbedding",
     "constant",
     "evaluating",
     "normal",
     "shapes_only",
+    "sinusoids",
 ]

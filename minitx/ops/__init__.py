@@ -24,7 +24,7 @@ from .conv import conv2d, conv_transpose2d
 from .dropout import dropout
 from .embedding import embedding
 from .linalg import einsum, linear, matmul
-from .loss import cross_entropy
+from .loss import cross_entropy, soft_cross_entropy
 from .norm import batch_norm, layer_norm
 from .patches import fold, unfold
 from .pool import avg_pool2d, max_pool2d
@@ -50,8 +50,8 @@ __all__ = [
     "einsum", "embedding", "exp", "fold", "gelu", "getitem", "layer_norm", "linear", "log",
     "log_softmax", "matmul", "max", "max_pool2d", "maximum", "mean", "minimum", "multiply",
     "negative", "pad", "power", "relu", "reshape", "resize", "self_attend", "sigmoid", "silu",
-    "sin", "softmax", "sqrt", "stack", "subtract", "sum", "swapaxes", "tanh", "transpose", "unfold",
-    "var", "where",
+    "sin", "soft_cross_entropy", "softmax", "sqrt", "stack", "subtract", "sum", "swapaxes", "tanh",
+    "transpose", "unfold", "var", "where",
 ]
 # fmt: on
 

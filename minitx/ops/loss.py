@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from .. import kernels
-from ..tensor import op
+from ..tensor import Tensor, op
+from .arithmetic import multiply, negative
 from .checks import check_floating
+from .reduce import mean, sum
+from .softmax import log_softmax
 
 
 @op
@@ -48,3 +51,19 @@ def cross_entropy(logits, targets, ignore_index=-100, label_smoothing=0.0, reduc
         return (dlogits.reshape(logits.shape),)
 
     return losses.reshape(targets.shape) if reduction == "none" else losses.sum() / count, vjp
+
+
+def soft_cross_entropy(logits, targets, label_smoothing=0.0) -> Tensor:
+    """Mean of -sum(targets * log p), p = softmax(logits), for targets that are probabilities.
+
+    logits, targets: (..., V); mixup's targets, for instance (Zhang et al. 2018).  label_smoothing:
+    the share of probability spread evenly over all classes.  Raises ValueError on other shapes.
+    """
+    if np.shape(logits) != np.shape(targets) or not np.ndim(logits):
+        shapes = f"logits {np.shape(logits)}, targets {np.shape(targets)}"
+        raise ValueError(f"soft_cross_entropy: {shapes}; expected (..., V) twice")
+    if not 0 <= label_smoothing <= 1:
+        told = f"label_smoothing is {label_smoothing}; expected 0 to 1"
+        raise ValueError(f"soft_cross_entropy: {told}")
+    wanted = targets * (1 - label_smoothing) + label_smoothing / logits.shape[-1]
+    return negative(mean(sum(multiply(wanted, log_softmax(logits)), axis=-1)))

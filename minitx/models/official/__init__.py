@@ -1,5 +1,5 @@
 """Tables between our parameter names and the official checkpoints', one file a model."""
 
-from . import gpt
+from . import gpt, vit
 
-__all__ = ["gpt"]
+__all__ = ["gpt", "vit"]

@@ -1,0 +1,75 @@
+"""Names of ViT's weights, as transformers and timm write them."""
+
+from __future__ import annotations
+
+from ...checkpoint.names import Transform, join, names
+
+lonely = Transform(lambda x: x[0], lambda x: x[None])  # (1, ...) <-> (...)
+_QKV = "{query,key,value}"
+
+
+def layer(ours, official):
+    """Rows of a weight and a bias."""
+    return tuple((f"{ours}.{part}", f"{official}.{part}") for part in ("weight", "bias"))
+
+
+def embedding(cls, positions, patches):
+    """Rows of class token, positions and patches."""
+    return (
+        ("cls", cls, lonely, lonely),  # 1 1 C -> C
+        ("positions", positions, lonely),  # 1 T C -> T C
+        *layer("patches", patches),
+    )
+
+
+def timm_block(ours, official):
+    """Rows of a block of timm's, with query, key and value in one; MAE's and T2T-ViT's alike."""
+    ours, official = f"{ours}.{{}}", f"{official}.{{}}"
+    return (
+        *layer(f"{ours}.norm1", f"{official}.norm1"),
+        (join(f"{ours}.attention.{_QKV}.weight"), f"{official}.attn.qkv.weight"),
+        (join(f"{ours}.attention.{_QKV}.bias"), f"{official}.attn.qkv.bias"),
+        *layer(f"{ours}.attention.output", f"{official}.attn.proj"),
+        *layer(f"{ours}.norm2", f"{official}.norm2"),
+        *layer(f"{ours}.mlp.up", f"{official}.mlp.fc1"),
+        *layer(f"{ours}.mlp.down", f"{official}.mlp.fc2"),
+    )
+
+
+def transformers_block(ours, official):
+    """Rows of a block of transformers' (version 5)."""
+    ours, official = f"{ours}.{{}}", f"{official}.{{}}"
+    return (
+        *layer(f"{ours}.norm1", f"{official}.layernorm_before"),
+        *layer(f"{ours}.attention.query", f"{official}.attention.q_proj"),
+        *layer(f"{ours}.attention.key", f"{official}.attention.k_proj"),
+        *layer(f"{ours}.attention.value", f"{official}.attention.v_proj"),
+        *layer(f"{ours}.attention.output", f"{official}.attention.o_proj"),
+        *layer(f"{ours}.norm2", f"{official}.layernorm_after"),
+        *layer(f"{ours}.mlp.up", f"{official}.mlp.fc1"),
+        *layer(f"{ours}.mlp.down", f"{official}.mlp.fc2"),
+    )
+
+
+TIMM = names(
+    "timm.VisionTransformer",
+    *embedding("cls_token", "pos_embed", "patch_embed.proj"),
+    *timm_block("blocks", "blocks"),
+    *layer("norm", "norm"),
+    *layer("pooled_norm", "fc_norm"),
+    *layer("head_hidden", "pre_logits.fc"),
+    *layer("head", "head"),
+)
+
+TRANSFORMERS = names(
+    "transformers.ViTForImageClassification",
+    *embedding(
+        "vit.embeddings.cls_token",
+        "vit.embeddings.position_embeddings",
+        "vit.embeddings.patch_embeddings.projection",
+    ),
+    *transformers_block("blocks", "vit.layers"),
+    *layer("norm", "vit.layernorm"),
+    *layer("head", "classifier"),
+    optional_prefix="vit.",
+)
