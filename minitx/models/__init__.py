@@ -2,6 +2,7 @@
 
 from . import official
 from .gpt import GPT, GPTConfig
+from .mae import MAE, MAEConfig
 from .vit import ViT, ViTConfig
 
-__all__ = ["GPT", "GPTConfig", "ViT", "ViTConfig", "official"]
+__all__ = ["GPT", "GPTConfig", "MAE", "MAEConfig", "ViT", "ViTConfig", "official"]

@@ -13,12 +13,12 @@ def layer(ours, official):
     return tuple((f"{ours}.{part}", f"{official}.{part}") for part in ("weight", "bias"))
 
 
-def embedding(cls, positions, patches):
+def embedding(cls, positions, patches, ours=""):
     """Rows of class token, positions and patches."""
     return (
-        ("cls", cls, lonely, lonely),  # 1 1 C -> C
-        ("positions", positions, lonely),  # 1 T C -> T C
-        *layer("patches", patches),
+        (f"{ours}cls", cls, lonely, lonely),  # 1 1 C -> C
+        (f"{ours}positions", positions, lonely),  # 1 T C -> T C
+        *layer(f"{ours}patches", patches),
     )
 
 
