@@ -3,6 +3,17 @@
 from . import official
 from .gpt import GPT, GPTConfig
 from .mae import MAE, MAEConfig
+from .t2t_vit import T2TViT, T2TViTConfig
 from .vit import ViT, ViTConfig
 
-__all__ = ["GPT", "GPTConfig", "MAE", "MAEConfig", "ViT", "ViTConfig", "official"]
+__all__ = [
+    "GPT",
+    "GPTConfig",
+    "MAE",
+    "MAEConfig",
+    "T2TViT",
+    "T2TViTConfig",
+    "ViT",
+    "ViTConfig",
+    "official",
+]

@@ -266,7 +266,7 @@ class ViT(Encoder):
         if fixed := fields.keys() & {"patch", "channels", "width"}:
             raise ValueError(f"{type(self).__name__}.adapted: {', '.join(fixed)} cannot change")
         config = dataclasses.replace(self.config, **fields)
-        model = type(self)(config, rng, copy.deepcopy(self.patches)).astype(self.cls.dtype)
+        model = ViT(config, rng, copy.deepcopy(self.patches)).astype(self.cls.dtype)
         own, state = self.state_dict(), model.state_dict()
         own["positions"] = self.positions_in(config.grid).data
         for name, x in state.items():

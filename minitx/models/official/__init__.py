@@ -1,5 +1,5 @@
 """Tables between our parameter names and the official checkpoints', one file a model."""
 
-from . import gpt, mae, vit
+from . import gpt, mae, t2t_vit, vit
 
-__all__ = ["gpt", "mae", "vit"]
+__all__ = ["gpt", "mae", "t2t_vit", "vit"]

@@ -7,7 +7,8 @@ from .vit import embedding, layer, lonely, timm_block, transformers_block
 
 AUTHORS = names(
     "facebookresearch.MaskedAutoencoderViT",
-    *embedding("cls_token", "pos_embed", "patch_embed.proj", ours="encoder."),
+    *embedding("cls_token", "pos_embed", ours="encoder."),
+    *layer("encoder.patches", "patch_embed.proj"),
     *timm_block("encoder.blocks", "blocks"),
     *layer("encoder.norm", "norm"),
     *layer("embed", "decoder_embed"),
@@ -21,12 +22,8 @@ AUTHORS = names(
 _EMBEDDINGS = "vit.embeddings"
 TRANSFORMERS = names(
     "transformers.ViTMAEForPreTraining",
-    *embedding(
-        f"{_EMBEDDINGS}.cls_token",
-        f"{_EMBEDDINGS}.position_embeddings",
-        f"{_EMBEDDINGS}.patch_embeddings.projection",
-        ours="encoder.",
-    ),
+    *embedding(f"{_EMBEDDINGS}.cls_token", f"{_EMBEDDINGS}.position_embeddings", ours="encoder."),
+    *layer("encoder.patches", f"{_EMBEDDINGS}.patch_embeddings.projection"),
     *transformers_block("encoder.blocks", "vit.layers"),
     *layer("encoder.norm", "vit.layernorm"),
     *layer("embed", "decoder.decoder_embed"),

@@ -13,12 +13,11 @@ def layer(ours, official):
     return tuple((f"{ours}.{part}", f"{official}.{part}") for part in ("weight", "bias"))
 
 
-def embedding(cls, positions, patches, ours=""):
-    """Rows of class token, positions and patches."""
+def embedding(cls, positions, ours=""):
+    """Rows of class token and positions."""
     return (
         (f"{ours}cls", cls, lonely, lonely),  # 1 1 C -> C
         (f"{ours}positions", positions, lonely),  # 1 T C -> T C
-        *layer(f"{ours}patches", patches),
     )
 
 
@@ -53,7 +52,8 @@ def transformers_block(ours, official):
 
 TIMM = names(
     "timm.VisionTransformer",
-    *embedding("cls_token", "pos_embed", "patch_embed.proj"),
+    *embedding("cls_token", "pos_embed"),
+    *layer("patches", "patch_embed.proj"),
     *timm_block("blocks", "blocks"),
     *layer("norm", "norm"),
     *layer("pooled_norm", "fc_norm"),
@@ -63,11 +63,8 @@ TIMM = names(
 
 TRANSFORMERS = names(
     "transformers.ViTForImageClassification",
-    *embedding(
-        "vit.embeddings.cls_token",
-        "vit.embeddings.position_embeddings",
-        "vit.embeddings.patch_embeddings.projection",
-    ),
+    *embedding("vit.embeddings.cls_token", "vit.embeddings.position_embeddings"),
+    *layer("patches", "vit.embeddings.patch_embeddings.projection"),
     *transformers_block("blocks", "vit.layers"),
     *layer("norm", "vit.layernorm"),
     *layer("head", "classifier"),
