@@ -11,7 +11,7 @@ from golden import FIXTURES, Golden
 from minitx.gradcheck import gradcheck
 from minitx.jit import use_kernels
 from minitx.models.mae import MAE, LinearProbe, MAEConfig
-from minitx.models.official.mae import AUTHORS, TRANSFORMERS
+from minitx.models.official.mae import AUTHORS, TRANSFORMERS, TRANSFORMERS4
 from minitx.models.vit import ViTConfig
 from minitx.nn import shapes_only
 from minitx.nn.patches import sinusoids_in_plane
@@ -93,6 +93,16 @@ def test_official_states_survive_a_round_trip(name):
     assert saved.keys() == golden.state.keys()
     for key, x in golden.state.items():
         np.testing.assert_array_equal(saved[key], x)
+
+
+def test_files_of_an_older_transformers_load_too():
+    state = build(Golden("mae__hf"))[0].state_dict()
+    older = TRANSFORMERS4.save(state)
+    assert "vit.encoder.layer.1.attention.attention.query.bias" in older
+    assert "decoder.decoder_layers.0.attention.output.dense.weight" in older
+    loaded = TRANSFORMERS4.load(older, {name: x.shape for name, x in state.items()})
+    for name, x in state.items():
+        np.testing.assert_array_equal(loaded[name], x)
 
 
 def test_positions_are_those_of_the_authors():

@@ -11,7 +11,7 @@ from golden import FIXTURES, Golden
 from minitx import ops
 from minitx.gradcheck import gradcheck
 from minitx.jit import use_kernels
-from minitx.models.official.vit import TIMM, TRANSFORMERS
+from minitx.models.official.vit import TIMM, TRANSFORMERS, TRANSFORMERS4
 from minitx.models.vit import HybridEmbedding, ViT, ViTConfig
 from minitx.nn import Module, PatchEmbedding, constant, normal, shapes_only
 from minitx.tensor import Tensor
@@ -53,6 +53,22 @@ def build(golden: Golden):
     return model, table
 
 
+def older_name(name):
+    """A name in transformers 4, given that in version 5."""
+    changes = {
+        "vit.layers": "vit.encoder.layer",
+        "attention.o_proj": "attention.output.dense",
+        "mlp.fc1": "intermediate.dense",
+        "mlp.fc2": "output.dense",
+        "q_proj": "attention.query",
+        "k_proj": "attention.key",
+        "v_proj": "attention.value",
+    }
+    for new, old in changes.items():
+        name = name.replace(new, old)
+    return name
+
+
 @both_kernels
 @pytest.mark.parametrize("name", NAMES)
 def test_outputs_and_gradients_equal_the_reference(name, kernels):
@@ -85,6 +101,19 @@ def test_official_states_survive_a_round_trip(name):
     assert saved.keys() == golden.state.keys()
     for key, x in golden.state.items():
         np.testing.assert_array_equal(saved[key], x)
+
+
+def test_files_of_an_older_transformers_load_too():
+    golden = Golden("vit__hf")
+    model, _ = build(golden)
+    state = TRANSFORMERS4.save(model.state_dict())
+    assert state.keys() == {older_name(name) for name in golden.state}
+    assert "vit.encoder.layer.1.attention.attention.query.bias" in state
+    state["vit.pooler.dense.bias"] = np.zeros(32)
+    bare = {name.removeprefix("vit."): x for name, x in state.items()}
+    loaded = TRANSFORMERS4.load(bare, {name: x.shape for name, x in model.state_dict().items()})
+    for name, x in model.state_dict().items():
+        np.testing.assert_array_equal(loaded[name], x)
 
 
 PUBLISHED = {

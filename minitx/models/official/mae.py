@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from ...checkpoint.names import names
-from .vit import embedding, layer, lonely, timm_block, transformers_block
+from .vit import embedding, layer, lonely, timm_block, transformers4_block, transformers_block
 
 AUTHORS = names(
     "facebookresearch.MaskedAutoencoderViT",
-    *embedding("cls_token", "pos_embed", ours="encoder."),
+    *embedding("cls_token", "pos_embed", "encoder."),
     *layer("encoder.patches", "patch_embed.proj"),
     *timm_block("encoder.blocks", "blocks"),
     *layer("encoder.norm", "norm"),
@@ -19,17 +19,32 @@ AUTHORS = names(
     *layer("predict", "decoder_pred"),
 )
 
-_EMBEDDINGS = "vit.embeddings"
-TRANSFORMERS = names(
+
+def _transformers(name, encoder_blocks, decoder_blocks):
+    embeddings = "vit.embeddings"
+    return names(
+        name,
+        *embedding(f"{embeddings}.cls_token", f"{embeddings}.position_embeddings", "encoder."),
+        *layer("encoder.patches", f"{embeddings}.patch_embeddings.projection"),
+        *encoder_blocks,
+        *layer("encoder.norm", "vit.layernorm"),
+        *layer("embed", "decoder.decoder_embed"),
+        ("mask", "decoder.mask_token", lonely, lonely),
+        ("positions", "decoder.decoder_pos_embed", lonely),
+        *decoder_blocks,
+        *layer("decoder.norm", "decoder.decoder_norm"),
+        *layer("predict", "decoder.decoder_pred"),
+    )
+
+
+_DECODER = "decoder.blocks", "decoder.decoder_layers"
+TRANSFORMERS = _transformers(
     "transformers.ViTMAEForPreTraining",
-    *embedding(f"{_EMBEDDINGS}.cls_token", f"{_EMBEDDINGS}.position_embeddings", ours="encoder."),
-    *layer("encoder.patches", f"{_EMBEDDINGS}.patch_embeddings.projection"),
-    *transformers_block("encoder.blocks", "vit.layers"),
-    *layer("encoder.norm", "vit.layernorm"),
-    *layer("embed", "decoder.decoder_embed"),
-    ("mask", "decoder.mask_token", lonely, lonely),
-    ("positions", "decoder.decoder_pos_embed", lonely),
-    *transformers_block("decoder.blocks", "decoder.decoder_layers"),
-    *layer("decoder.norm", "decoder.decoder_norm"),
-    *layer("predict", "decoder.decoder_pred"),
+    transformers_block("encoder.blocks", "vit.layers"),
+    transformers_block(*_DECODER),
+)
+TRANSFORMERS4 = _transformers(
+    "transformers4.ViTMAEForPreTraining",
+    transformers4_block("encoder.blocks", "vit.encoder.layer"),
+    transformers4_block(*_DECODER),
 )

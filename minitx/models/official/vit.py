@@ -1,4 +1,7 @@
-"""Names of ViT's weights, as transformers and timm write them."""
+"""Names of ViT's weights, as timm and transformers write them.
+
+The files of transformers' models in public repositories have the names of its version 4.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,7 @@ def timm_block(ours, official):
 
 
 def transformers_block(ours, official):
-    """Rows of a block of transformers' (version 5)."""
+    """Rows of a block of transformers', version 5."""
     ours, official = f"{ours}.{{}}", f"{official}.{{}}"
     return (
         *layer(f"{ours}.norm1", f"{official}.layernorm_before"),
@@ -47,6 +50,21 @@ def transformers_block(ours, official):
         *layer(f"{ours}.norm2", f"{official}.layernorm_after"),
         *layer(f"{ours}.mlp.up", f"{official}.mlp.fc1"),
         *layer(f"{ours}.mlp.down", f"{official}.mlp.fc2"),
+    )
+
+
+def transformers4_block(ours, official):
+    """Rows of a block of transformers', version 4."""
+    ours, official = f"{ours}.{{}}", f"{official}.{{}}"
+    return (
+        *layer(f"{ours}.norm1", f"{official}.layernorm_before"),
+        *layer(f"{ours}.attention.query", f"{official}.attention.attention.query"),
+        *layer(f"{ours}.attention.key", f"{official}.attention.attention.key"),
+        *layer(f"{ours}.attention.value", f"{official}.attention.attention.value"),
+        *layer(f"{ours}.attention.output", f"{official}.attention.output.dense"),
+        *layer(f"{ours}.norm2", f"{official}.layernorm_after"),
+        *layer(f"{ours}.mlp.up", f"{official}.intermediate.dense"),
+        *layer(f"{ours}.mlp.down", f"{official}.output.dense"),
     )
 
 
@@ -61,12 +79,23 @@ TIMM = names(
     *layer("head", "head"),
 )
 
-TRANSFORMERS = names(
-    "transformers.ViTForImageClassification",
-    *embedding("vit.embeddings.cls_token", "vit.embeddings.position_embeddings"),
-    *layer("patches", "vit.embeddings.patch_embeddings.projection"),
-    *transformers_block("blocks", "vit.layers"),
-    *layer("norm", "vit.layernorm"),
-    *layer("head", "classifier"),
-    optional_prefix="vit.",
+
+def _transformers(name, blocks):
+    return names(
+        name,
+        *embedding("vit.embeddings.cls_token", "vit.embeddings.position_embeddings"),
+        *layer("patches", "vit.embeddings.patch_embeddings.projection"),
+        *blocks,
+        *layer("norm", "vit.layernorm"),
+        *layer("head", "classifier"),
+        ignored=("vit.pooler.dense.weight", "vit.pooler.dense.bias"),
+        optional_prefix="vit.",
+    )
+
+
+TRANSFORMERS = _transformers(
+    "transformers.ViTForImageClassification", transformers_block("blocks", "vit.layers")
+)
+TRANSFORMERS4 = _transformers(
+    "transformers4.ViTForImageClassification", transformers4_block("blocks", "vit.encoder.layer")
 )
