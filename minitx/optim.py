@@ -335,6 +335,27 @@ def warmup_cosine(
     return rate
 
 
+def warmup_inverse_sqrt(
+    width: int, warmup: int = 4000, factor: float = 1.0
+) -> Callable[[int], float]:
+    """The Transformer's schedule: a line up in ``warmup`` steps, then down as 1 / sqrt(step).
+
+    factor * width^-0.5 * min(n^-0.5, n * warmup^-1.5) at the n-th step (Vaswani et al. 2017,
+    equation 3), n = step + 1.
+    """
+    if width < 1 or warmup < 1 or not factor > 0:
+        raise ValueError(
+            f"warmup_inverse_sqrt: width {width}, warmup {warmup}, factor {factor}; "
+            "expected width >= 1, warmup >= 1 and factor > 0"
+        )
+
+    def rate(step: int) -> float:
+        n = step + 1
+        return factor * width**-0.5 * min(n**-0.5, n * warmup**-1.5)
+
+    return rate
+
+
 def constant(lr: float) -> Callable[[int], float]:
     """A schedule: the same learning rate at every step."""
     return lambda step: lr

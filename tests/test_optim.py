@@ -11,7 +11,16 @@ from packed import NAMES, Net, gradients, set_gradients, values
 
 from minitx.jit import use_kernels
 from minitx.nn import Module
-from minitx.optim import EMA, SGD, AdamW, Optimizer, constant, decays, warmup_cosine
+from minitx.optim import (
+    EMA,
+    SGD,
+    AdamW,
+    Optimizer,
+    constant,
+    decays,
+    warmup_cosine,
+    warmup_inverse_sqrt,
+)
 from minitx.tensor import Tensor
 
 both_kernels = pytest.mark.parametrize("kernels", ["ref", "jit"])
@@ -156,6 +165,14 @@ def test_gradients_of_parts_add_up_to_that_of_the_whole_batch(dtype, kernels):
 # ---- schedules ---------------------------------------------------------------------------------
 
 
+def test_warmup_inverse_sqrt_is_the_transformers_schedule():
+    rate = warmup_inverse_sqrt(512)
+    assert rate(0) == pytest.approx(512**-0.5 * 4000**-1.5)
+    assert rate(3999) == pytest.approx(512**-0.5 * 4000**-0.5) == pytest.approx(6.9877e-4, rel=1e-4)
+    assert rate(15999) == pytest.approx(rate(3999) / 2)
+    assert warmup_inverse_sqrt(512, 4000, 2.0)(7) == pytest.approx(2 * rate(7))
+
+
 def test_warmup_cosine():
     rate = warmup_cosine(0.5, 4, 12, floor=0.1)
     np.testing.assert_allclose([rate(i) for i in range(4)], [0.125, 0.25, 0.375, 0.5])
@@ -206,6 +223,7 @@ def mixed():
         (lambda: EMA(SGD(Net(), 0.1), 1.0), ValueError, "EMA: decay is 1.0"),
         (lambda: warmup_cosine(1, 5, 4), ValueError, "warmup 5 and total 4"),
         (lambda: warmup_cosine(1, 0, 0), ValueError, "total > 0"),
+        (lambda: warmup_inverse_sqrt(512, 0), ValueError, "warmup 0"),
     ],
 )
 def test_bad_arguments_get_one_clear_error(call, error, message):

@@ -4,15 +4,18 @@ from . import official
 from .gpt import GPT, GPTConfig
 from .mae import MAE, MAEConfig
 from .t2t_vit import T2TViT, T2TViTConfig
+from .transformer import Transformer, TransformerConfig
 from .vit import ViT, ViTConfig
 
 __all__ = [
     "GPT",
-    "GPTConfig",
     "MAE",
+    "GPTConfig",
     "MAEConfig",
     "T2TViT",
     "T2TViTConfig",
+    "Transformer",
+    "TransformerConfig",
     "ViT",
     "ViTConfig",
     "official",

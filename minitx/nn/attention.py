@@ -43,7 +43,15 @@ class KVCache:
         self.keys[:, :, self.length : end] = k
         self.values[:, :, self.length : end] = v
         self.length = end
-        return self.keys[:, :, :end], self.values[:, :, :end]
+        return self.seen()
+
+    def seen(self) -> tuple[np.ndarray, np.ndarray]:
+        """Keys and values of the positions so far, as views, (B, H, length, D)."""
+        return self.keys[:, :, : self.length], self.values[:, :, : self.length]
+
+    def reorder(self, rows: np.ndarray) -> None:
+        """Go on with these rows of the batch, in this order: a beam continues another's past."""
+        self.keys, self.values = self.keys[rows], self.values[rows]
 
 
 class MultiHeadAttention(Module):
@@ -98,8 +106,9 @@ class MultiHeadAttention(Module):
     ) -> Tensor:
         """x: (B, T, C), context: (B, S, C') or None for x itself -> (B, T, C)
 
-        mask: four axes, as in ``ops.attend``.  cache: of the positions of x before these, which may
-        not be differentiated: raises RuntimeError where ops are recorded.
+        mask: four axes, as in ``ops.attend``.  cache: of the positions of x before these; or else,
+        with a context, of the context, which is then projected at the first call only.  What is
+        cached may not be differentiated: raises RuntimeError where ops are recorded.
         """
         settings = {
             "causal": causal,
@@ -115,13 +124,20 @@ class MultiHeadAttention(Module):
             return heads.transpose(0, 2, 1, 3)  # B T (H D) -> B H T D
 
         if context is not None:
-            q, k, v = split(self.query(x)), split(self.key(context)), split(self.value(context))
+            q = self.query(x)
+            if cache is None:
+                k, v = split(self.key(context)), split(self.value(context))
+            else:
+                _check_constant(q)
+                if not cache.length:
+                    cache.append(split(self.key(context)).data, split(self.value(context)).data)
+                k, v = cache.seen()
+            q = split(q)
         else:
             qkv = self._project(x)
             if cache is None:
                 return self.output(ops.self_attend(qkv, self.heads, mask, **settings))
-            if qkv.requires_grad:
-                raise RuntimeError("MultiHeadAttention: a cache has no gradient; use no_grad()")
+            _check_constant(qkv)
             q, k, v = (split(part) for part in np.split(qkv.data, 3, axis=-1))
             k, v = cache.append(k, v)
         y = ops.attend(q, k, v, mask, **settings)
@@ -147,3 +163,8 @@ class MultiHeadAttention(Module):
         weight = ops.concatenate([part.weight for part in parts])
         biases = [part.bias for part in parts if part.bias is not None]
         return ops.linear(x, weight, ops.concatenate(biases) if biases else None)
+
+
+def _check_constant(x: Tensor) -> None:
+    if x.requires_grad:
+        raise RuntimeError("MultiHeadAttention: a cache has no gradient; use no_grad()")

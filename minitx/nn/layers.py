@@ -38,14 +38,22 @@ class Linear(Module):
 class Embedding(Module):
     """Rows of a table.  ids: (...) -> (..., width)
 
-    weight: (count, width), starts as N(0, std^2).
+    weight: (count, width), starts as N(0, std^2).  padding_idx: a row that gets no gradient here.
     """
 
-    def __init__(self, count: int, width: int, rng: np.random.Generator, std: float = 0.02):
+    def __init__(
+        self,
+        count: int,
+        width: int,
+        rng: np.random.Generator,
+        std: float = 0.02,
+        padding_idx: int | None = None,
+    ):
         self.weight = normal(rng, std, count, width)
+        self.padding_idx = padding_idx
 
     def forward(self, ids: np.ndarray) -> Tensor:
-        return ops.embedding(self.weight, ids)
+        return ops.embedding(self.weight, ids, self.padding_idx)
 
 
 class LayerNorm(Module):

@@ -86,8 +86,12 @@ class Block(Module):
         context: Tensor | None = None,
         context_mask: np.ndarray | None = None,
         cache: KVCache | None = None,
+        context_cache: KVCache | None = None,
     ) -> Tensor:
-        """x: (B, T, C), context: (B, S, C), masks: four axes as in ``ops.attend`` -> (B, T, C)"""
+        """x: (B, T, C), context: (B, S, C), masks: four axes as in ``ops.attend`` -> (B, T, C)
+
+        cache, context_cache: of the two attentions; see ``MultiHeadAttention``.
+        """
         if context is not None and not hasattr(self, "cross_attention"):
             raise ValueError("Block: given a context, but built without cross_attention=True")
 
@@ -95,7 +99,7 @@ class Block(Module):
             return self.attention(y, mask=mask, causal=causal, cache=cache)
 
         def attend_across(y):
-            return self.cross_attention(y, context, context_mask)
+            return self.cross_attention(y, context, context_mask, cache=context_cache)
 
         x = self._residual(x, self.norm1, attend)
         if context is not None:
@@ -134,15 +138,16 @@ class Encoder(Module):
         context: Tensor | None = None,
         context_mask: np.ndarray | None = None,
         caches: list[KVCache] | None = None,
+        context_caches: list[KVCache] | None = None,
     ) -> list[Tensor]:
         """x and every block's output, the last after the final norm: (B, T, C) each.
 
-        Arguments as Block has them; caches: one per block.
+        Arguments as Block has them; caches, context_caches: one per block.
         """
         states = [x]
         for i, block in enumerate(self.blocks):
-            cache = caches[i] if caches else None
-            states.append(block(states[-1], mask, causal, context, context_mask, cache))
+            pair = (each[i] if each else None for each in (caches, context_caches))
+            states.append(block(states[-1], mask, causal, context, context_mask, *pair))
         if self.norm is not None:
             states[-1] = self.norm(states[-1])
         return states

@@ -1,0 +1,80 @@
+"""Names in official Transformers: torch.nn.Transformer, and MarianMT as transformers writes it."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+
+from ...checkpoint.names import Transform, join, names
+
+row = Transform(partial(np.squeeze, axis=0), partial(np.expand_dims, axis=0))  # (1, V) <-> (V,)
+
+
+def pair(ours, official):
+    """A row for the weight and one for the bias."""
+    return tuple((f"{ours}.{part}", f"{official}.{part}") for part in ("weight", "bias"))
+
+
+def _torch_layers(ours, official, attentions, norms):
+    """Rows of a stack; query, key and value are one array with a name of its own."""
+    block, layer = f"{ours}.blocks.{{}}", f"{official}.layers.{{}}"
+    for our_name, their_name in attentions:
+        for part in ("weight", "bias"):
+            yield (
+                join(f"{block}.{our_name}.{{query,key,value}}.{part}"),
+                f"{layer}.{their_name}.in_proj_{part}",
+            )
+        yield from pair(f"{block}.{our_name}.output", f"{layer}.{their_name}.out_proj")
+    yield from pair(f"{block}.mlp.up", f"{layer}.linear1")
+    yield from pair(f"{block}.mlp.down", f"{layer}.linear2")
+    for i, our_name in enumerate(norms, 1):
+        yield from pair(f"{block}.{our_name}", f"{layer}.norm{i}")
+    yield from pair(f"{ours}.norm", f"{official}.norm")
+
+
+_SELF, _CROSS = ("attention", "self_attn"), ("cross_attention", "multihead_attn")
+
+# It has no embedding of its own; "tokens.weight" is what users call theirs.
+TORCH = names(
+    "torch.nn.Transformer",
+    ("tokens.weight", "tokens.weight"),
+    *_torch_layers("encoder", "encoder", [_SELF], ["norm1", "norm2"]),
+    *_torch_layers("decoder", "decoder", [_SELF, _CROSS], ["norm1", "cross_norm", "norm2"]),
+)
+
+
+def _marian_layers(side, attentions):
+    block, layer = f"{side}.blocks.{{}}", f"model.{side}.layers.{{}}"
+    for attention, norm, their_attention in attentions:
+        for our_name, their_name in (
+            ("query", "q_proj"),
+            ("key", "k_proj"),
+            ("value", "v_proj"),
+            ("output", "out_proj"),
+        ):
+            ours, official = f"{attention}.{our_name}", f"{their_attention}.{their_name}"
+            yield from pair(f"{block}.{ours}", f"{layer}.{official}")
+        yield from pair(f"{block}.{norm}", f"{layer}.{their_attention}_layer_norm")
+    yield from pair(f"{block}.mlp.up", f"{layer}.fc1")
+    yield from pair(f"{block}.mlp.down", f"{layer}.fc2")
+    yield from pair(f"{block}.norm2", f"{layer}.final_layer_norm")
+
+
+_OWN = ("attention", "norm1", "self_attn")
+_ENCODED = ("cross_attention", "cross_norm", "encoder_attn")
+
+MARIAN = names(
+    "transformers.MarianMTModel",
+    ("tokens.weight", "model.shared.weight"),
+    *_marian_layers("encoder", [_OWN]),
+    *_marian_layers("decoder", [_OWN, _ENCODED]),
+    ("output_bias", "final_logits_bias", row),
+    tied={
+        "model.encoder.embed_tokens.weight": "model.shared.weight",
+        "model.decoder.embed_tokens.weight": "model.shared.weight",
+        "lm_head.weight": "model.shared.weight",
+    },
+    ignored=("model.encoder.embed_positions.weight", "model.decoder.embed_positions.weight"),
+    optional_prefix="model.",
+)
