@@ -90,6 +90,8 @@ class NameTable:
     tied: Mapping[str, str]
     ignored: tuple[str, ...]
     optional_prefix: str
+    extra_prefix: str
+    former: Mapping[str, str]
 
     def load(self, official: Arrays, ours: Mapping[str, Shape]) -> dict[str, np.ndarray]:
         """Official arrays -> ours, exactly the names and shapes of `ours`, in its order.
@@ -113,8 +115,8 @@ class NameTable:
         self._raise_if_any(problems)
         return {name: loaded[name] for name in ours}
 
-    def save(self, state: Arrays) -> dict[str, np.ndarray]:
-        """Our arrays -> official ones, tied aliases included.
+    def save(self, state: Arrays, aliases: bool = True) -> dict[str, np.ndarray]:
+        """Our arrays -> official ones, tied aliases included unless told otherwise.
 
         Raises one CheckpointError that lists every name the table does not know and every join
         whose parts are incomplete or do not fit together.
@@ -128,11 +130,21 @@ class NameTable:
                 came = ", ".join(f"{part} {state[part].shape}" for part in parts)
                 problems.append(f"misshapen: {name} cannot be made of {came}")
         self._raise_if_any(problems)
-        for alias, primary in self.tied.items():
+        for alias, primary in self.tied.items() if aliases else ():
             for name in list(official):
                 if renamed := _rename(name, primary, alias):
                     official[renamed] = official[name]
         return official
+
+    def mapping(self, official: Iterable[str], ours: Iterable[str]) -> dict[str, list[str]]:
+        """What becomes of each official name that `load` accepts: our names, none if ignored."""
+        plan = self._plan(ours)
+        targets = {}
+        for given in official:
+            name = self._full(given, plan)
+            row_and_parts = plan.get(name) or plan.get(self._primary(name))
+            targets[given] = row_and_parts[1] if row_and_parts else []
+        return targets
 
     def _plan(self, ours: Iterable[str]) -> dict[str, tuple[Row, list[str]]]:
         """Official name -> its row and our names, for the rows and layers that `ours` uses."""
@@ -164,7 +176,7 @@ class NameTable:
         aliases = []
         problems = []
         for given, array in official.items():
-            name = given if self._knows(given, plan) else self.optional_prefix + given
+            name = self._full(given, plan)
             primary = self._primary(name)
             if name in found:
                 problems.append(f"unexpected: {name}, with and without its prefix")
@@ -180,13 +192,20 @@ class NameTable:
                 problems.append(f"tied: {alias} must equal {primary}, but differs")
         return found, problems
 
+    def _full(self, given: str, plan: Mapping) -> str:
+        """The name as the table has it, with a prefix added or taken away where that helps."""
+        shorter = given.removeprefix(self.extra_prefix)
+        choices = given, self.optional_prefix + given, shorter
+        return next((name for name in choices if self._knows(name, plan)), given)
+
     def _knows(self, name: str, plan: Mapping) -> bool:
         ignored = any(_rename(name, pattern, pattern) for pattern in self.ignored)
         return ignored or name in plan or self._primary(name) in plan
 
     def _primary(self, name: str) -> str:
-        """The name that `name` is a tied alias of, or ""."""
-        renamed = (_rename(name, alias, primary) for alias, primary in self.tied.items())
+        """The name that `name` is a tied alias or a former name of, or ""."""
+        others = {**self.tied, **self.former}
+        renamed = (_rename(name, alias, primary) for alias, primary in others.items())
         return next(filter(None, renamed), "")
 
     def _raise_if_any(self, problems: list[str]) -> None:
@@ -204,14 +223,18 @@ def names(
     tied: Mapping[str, str] | None = None,
     ignored: tuple[str, ...] = (),
     optional_prefix: str = "",
+    extra_prefix: str = "",
+    former: Mapping[str, str] | None = None,
 ) -> NameTable:
     """Make the table of the official model `name` and register it for `official(name)`.
 
     rows:             (ours or join(...), official, *transforms); indices keep their order
     tied:             official alias -> official name.  Written when saving; when loading it may be
                       absent, must otherwise equal the other, and stands in where only it is there
-    ignored:          official names without information (mask buffers, counters)
+    ignored:          official names that we have no use for (mask buffers, other models' heads)
     optional_prefix:  what files saved from the bare model lack in front of their names
+    extra_prefix:     what files saved from a larger model have in front of their names
+    former:           official name of old -> today's; read, and never written
     """
     table = NameTable(
         name,
@@ -222,6 +245,8 @@ def names(
         dict(tied or {}),
         ignored,
         optional_prefix,
+        extra_prefix,
+        dict(former or {}),
     )
     _check(table)
     if name in _tables:
@@ -246,7 +271,7 @@ def _check(table: NameTable) -> None:
     for pattern, times in [*Counter(ours).items(), *Counter(theirs).items()]:
         if times > 1:
             raise ValueError(f"names({table.name!r}): {pattern!r} appears {times} times")
-    for left, right in [*pairs, *table.tied.items()]:
+    for left, right in [*pairs, *table.tied.items(), *table.former.items()]:
         if left.count("{}") != right.count("{}"):
             raise ValueError(f"names({table.name!r}): {left!r} and {right!r} differ in their {{}}")
     for alias, primary in table.tied.items():

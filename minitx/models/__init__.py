@@ -1,6 +1,15 @@
 """One paper per file."""
 
 from . import official
+from .bert import (
+    BERT,
+    BERTChoice,
+    BERTClassifier,
+    BERTConfig,
+    BERTPretraining,
+    BERTSpans,
+    BERTTagger,
+)
 from .gpt import GPT, GPTConfig
 from .mae import MAE, MAEConfig
 from .t2t_vit import T2TViT, T2TViTConfig
@@ -8,8 +17,15 @@ from .transformer import Transformer, TransformerConfig
 from .vit import ViT, ViTConfig
 
 __all__ = [
+    "BERT",
     "GPT",
     "MAE",
+    "BERTChoice",
+    "BERTClassifier",
+    "BERTConfig",
+    "BERTPretraining",
+    "BERTSpans",
+    "BERTTagger",
     "GPTConfig",
     "MAEConfig",
     "T2TViT",
