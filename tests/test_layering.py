@@ -30,9 +30,9 @@ HOUSE = """
     4  text             base stream merges pretokenize characters bpe
     4  data             text shuffled labelled digits scenes idx cifar folder augment batches
     5  models.official  gpt vit mae t2t_vit transformer bert
+    5  models.bert      model inputs pretraining finetune
     5  models           sampling gpt gpt_finetune vit mae t2t_vit decoding transformer
     5  train            evaluate log terminal trainer
-    5  models.bert      model inputs pretraining finetune
     6  .                warmup selftest doctor
     7  .                cli __main__
 """
