@@ -130,5 +130,5 @@ def test_damaged_files_are_refused_by_name(content, message, tmp_path):
 
 @pytest.mark.parametrize("state", [None, [], {}, {"kind": "word"}, {"kind": ["bpe"]}])
 def test_unknown_states_are_refused(state):
-    with pytest.raises(ValueError, match="kind must be one of bpe, byte, char, got"):
+    with pytest.raises(ValueError, match="kind must be one of bpe, byte, char, wordpiece, got"):
         tokenizer_from_state(state)

@@ -134,6 +134,14 @@ def check_kind(state: object, kind: str) -> Mapping[str, Any]:
     return state
 
 
+def check_strings(state: Mapping[str, Any], name: str) -> list[str]:
+    """The entry `name` of a state, if it is a list of str."""
+    value = state.get(name)
+    if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
+        raise ValueError(f"tokenizer state: {name} must be a list of str")
+    return value
+
+
 def read_json(path: AnyPath) -> Any:
     """The contents of a JSON file in which no object has the same key twice."""
     try:
@@ -142,6 +150,38 @@ def read_json(path: AnyPath) -> Any:
         raise ValueError("nested too deeply for a tokenizer's file") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"not JSON, or cut off ({error}); copy the file again") from None
+
+
+def tokens_by_id(vocab: object) -> list[str]:
+    """The dict token -> id of a file, as a list."""
+    if not isinstance(vocab, dict):
+        raise ValueError(f"expected a dict token -> id, got {type(vocab).__name__}")
+    tokens: dict[int, str] = {}
+    for token, id in vocab.items():
+        if type(id) is not int or not 0 <= id < len(vocab) or id in tokens:
+            raise ValueError(
+                f"token {token!r} has id {id!r}; expected each integer from 0 to "
+                f"{len(vocab) - 1} once"
+            )
+        tokens[id] = token
+    return [tokens[id] for id in range(len(vocab))]
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The tokenizer_config.json in a folder, special tokens as plain str; {} if there is none."""
+    path = folder / "tokenizer_config.json"
+    if not path.is_file():
+        return {}
+    try:
+        config = read_json(path)
+        if not isinstance(config, dict):
+            raise ValueError(f"expected a dict of settings, got {type(config).__name__}")
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    return {
+        name: value["content"] if isinstance(value, dict) and "content" in value else value
+        for name, value in config.items()
+    }
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

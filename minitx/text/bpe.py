@@ -13,7 +13,6 @@ gives the same ids unless two merges make the same symbol, which in its publishe
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -21,10 +20,18 @@ from typing import Any
 
 import numpy as np
 
-from ..checkpoint.atomic import atomic_write
-from .base import AnyPath, TableTokenizer, check_kind, check_text, read_json
+from .base import (
+    AnyPath,
+    check_kind,
+    check_strings,
+    check_text,
+    read_config,
+    read_json,
+    tokens_by_id,
+)
 from .merges import Pair, apply_merges, learn_merges
 from .pretokenize import split_words
+from .subwords import Pieces, SubwordTokenizer
 
 # Byte -> printable character: a visible character of Latin-1 stands for itself; the other bytes, in
 # order, are U+0100, U+0101, ...  The order of this dict is the order of GPT-2's first 256 ids.
@@ -34,16 +41,17 @@ ALPHABET = {byte: chr(byte) for byte in _VISIBLE}
 ALPHABET |= {byte: chr(0x100 + n) for n, byte in enumerate(_HIDDEN)}
 _BYTES = {character: byte for byte, character in ALPHABET.items()}
 
+_END = "<|endoftext|>"  # GPT-2's only special token
 _MAX_VOCAB = 0x110000  # learn_merges spells symbols as code points
-_CACHED_WORDS = 1 << 16
 
 
-class BPETokenizer(TableTokenizer):
+class BPETokenizer(SubwordTokenizer):
     """Byte-level BPE.
 
     tokens: every token by id; ordinary ones in the printable alphabet, special ones as they are.
     merges: "left right" each, the most important first.
     special_tokens: those of `tokens` that are neither a byte nor made by merges.
+    add_prefix_space: whether a text that begins without a space is read as if there were one.
 
     The attribute `special_tokens` is a dict: text -> id.
     Raises ValueError if a token occurs twice, a byte has no symbol, a merge names or makes a symbol
@@ -53,7 +61,11 @@ class BPETokenizer(TableTokenizer):
     kind = "bpe"
 
     def __init__(
-        self, tokens: Sequence[str], merges: Sequence[str], special_tokens: Sequence[str] = ()
+        self,
+        tokens: Sequence[str],
+        merges: Sequence[str],
+        special_tokens: Sequence[str] = (),
+        add_prefix_space: bool = False,
     ):
         ids = {check_text(token, "BPE token"): id for id, token in enumerate(tokens)}
         for id, token in enumerate(tokens):
@@ -79,25 +91,21 @@ class BPETokenizer(TableTokenizer):
                     f"BPE vocabulary: no merge makes token {token!r}; are the merges cut off, or "
                     "another model's?  If it is a special token, name it in special_tokens"
                 )
-        self.tokens = list(tokens)
         self.merges = list(merges)
-        self.special_tokens = {token: ids[token] for token in special_tokens}
-        longest_first = sorted(self.special_tokens, key=len, reverse=True)
-        anywhere = "|".join(map(re.escape, longest_first)) or r"(?!)"  # matches nothing
-        self._special = re.compile(f"({anywhere})")
         self._byte_ids = [ids[ALPHABET[byte]] for byte in range(256)]
-        self._cache: dict[str, list[int]] = {}  # word -> ids
-        super().__init__(
+        self.add_prefix_space = add_prefix_space
+        table = [
             bytes(_BYTES[symbol] for symbol in token) if id in ordinary else token.encode()
             for id, token in enumerate(tokens)
-        )
+        ]
+        super().__init__(tokens, table, {token: ids[token] for token in special_tokens})
 
     @classmethod
     def train(
         cls,
         text: str,
         vocab_size: int,
-        special_tokens: Sequence[str] = ("<|endoftext|>",),
+        special_tokens: Sequence[str] = (_END,),
         progress: Callable[[int, int], None] | None = None,
     ) -> BPETokenizer:
         """Learn merges from `text`, the most frequent pair of neighbouring symbols first.
@@ -126,27 +134,30 @@ class BPETokenizer(TableTokenizer):
         )
         return cls([*symbols, *special_tokens], merges, special_tokens)
 
-    def encode(self, text: str, special: bool = True) -> np.ndarray:
-        """Text -> int64 ids (T,).
+    def _split(self, text: str) -> list[str]:
+        return split_words(self._prefixed(text))
 
-        A special token in the text becomes its one id, as with transformers' GPT2Tokenizer.  Use
-        special=False for text from strangers: "<|endoftext|>" is then spelled like any other text.
-        """
-        check_text(text, "BPETokenizer.encode")
-        ids: list[int] = []
-        for n, part in enumerate(self._special.split(text) if special else [text]):
-            if n % 2:  # the parts alternate: ordinary, special, ordinary, ...
-                ids.append(self.special_tokens[part])
-            else:
-                for word in split_words(part):
-                    ids += self._cache.get(word) or self._encode_word(word)
-        return np.array(ids, np.int64)
+    def _origins(self, text: str) -> np.ndarray:
+        added = len(self._prefixed(text)) - len(text)
+        return np.maximum(np.arange(-added, len(text)), 0)  # the space is the first character's
 
-    def _encode_word(self, word: str) -> list[int]:
+    def _prefixed(self, text: str) -> str:
+        bare = self.add_prefix_space and text and text[0] != " "
+        return f" {text}" if bare else text
+
+    def _pieces(self, word: str) -> Pieces:
         ids = apply_merges([self._byte_ids[byte] for byte in word.encode()], self._merges)
-        if len(self._cache) < _CACHED_WORDS:
-            self._cache[word] = ids
-        return ids
+        if word.isascii():
+            owners: Sequence[int] = range(len(word))
+        else:
+            owners = [n for n, character in enumerate(word) for _ in character.encode()]
+        spans: list[int] = []
+        start = 0  # in bytes; an id has every character that it has a byte of
+        for id in ids:
+            end = start + len(self._table[id])
+            spans += [owners[start], owners[end - 1] + 1]
+            start = end
+        return ids, spans
 
     def state(self) -> dict[str, Any]:
         return {
@@ -154,46 +165,54 @@ class BPETokenizer(TableTokenizer):
             "tokens": list(self.tokens),
             "merges": list(self.merges),
             "special_tokens": list(self.special_tokens),
+            "add_prefix_space": self.add_prefix_space,
         }
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> BPETokenizer:
         check_kind(state, cls.kind)
-        for name in ("tokens", "merges", "special_tokens"):
-            value = state.get(name)
-            if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
-                raise ValueError(f"tokenizer state: {name} must be a list of str")
-        return cls(state["tokens"], state["merges"], state["special_tokens"])
+        tokens, merges, special_tokens = (
+            check_strings(state, name) for name in ("tokens", "merges", "special_tokens")
+        )
+        prefix = state.get("add_prefix_space", False)
+        if not isinstance(prefix, bool):
+            raise ValueError(f"tokenizer state: add_prefix_space must be a bool, got {prefix!r}")
+        return cls(tokens, merges, special_tokens, prefix)
 
-    def save(self, path: AnyPath) -> None:
-        """Write vocab.json and merges.txt, as transformers and tokenizers do, in folder `path`."""
-        folder = Path(path)
-        folder.mkdir(parents=True, exist_ok=True)
+    def _files(self) -> dict[str, str]:
         vocab = {token: id for id, token in enumerate(self.tokens)}
-        with atomic_write(folder / "vocab.json") as file:
-            file.write(json.dumps(vocab, ensure_ascii=False, separators=(",", ":")).encode())
-        with atomic_write(folder / "merges.txt") as file:
-            file.write("\n".join(["#version: 0.2", *self.merges, ""]).encode())
+        config: dict[str, Any] = {
+            "tokenizer_class": "GPT2Tokenizer",
+            "add_prefix_space": self.add_prefix_space,
+        }
+        if _END in self.special_tokens:
+            config |= {"bos_token": _END, "eos_token": _END, "unk_token": _END}
+        return {
+            "vocab.json": json.dumps(vocab, ensure_ascii=False, separators=(",", ":")),
+            "merges.txt": "\n".join(["#version: 0.2", *self.merges, ""]),
+            "tokenizer_config.json": json.dumps(config, indent=2),
+        }
 
     @classmethod
     def load(cls, path: AnyPath, special_tokens: Sequence[str] = ()) -> BPETokenizer:
-        """Read GPT-2's vocab.json and merges.txt in folder `path`.
+        """Read GPT-2's vocab.json and merges.txt in folder `path`, or beside each other.
 
         The files do not say which tokens are special.  What no merge makes and is more than one
         word, as <|endoftext|> is, can only be special; one that looks like a word must be named in
         `special_tokens`, for it could as well be a sign of a damaged merges.txt.
         """
-        folder = Path(path)
+        folder = Path(path) if Path(path).is_dir() else Path(path).parent
+        prefix = read_config(folder).get("add_prefix_space", False)
         file = folder / "vocab.json"
         try:
-            tokens = _tokens_by_id(read_json(file))
+            tokens = tokens_by_id(read_json(file))
             file = folder / "merges.txt"
             lines = file.read_text("utf-8").split("\n")
             merges = [line for line in lines if line and not line.startswith("#version")]
             made = {merge.replace(" ", "") for merge in merges}
             special = [t for t in tokens if t not in made and len(split_words(t)) > 1]
             file = folder  # from here on, either file can be at fault
-            return cls(tokens, merges, [*special, *special_tokens])
+            return cls(tokens, merges, [*special, *special_tokens], prefix)
         except ValueError as error:
             raise ValueError(f"{file}: {error}") from None
 
@@ -219,18 +238,3 @@ def _ranked(merges: Sequence[str], ids: Mapping[str, int]) -> dict[Pair, tuple[i
         ranked[pair] = rank, ids[merged]
         known.add(merged)
     return ranked
-
-
-def _tokens_by_id(vocab: object) -> list[str]:
-    """The dict token -> id of a vocab.json, as a list."""
-    if not isinstance(vocab, dict):
-        raise ValueError(f"expected a dict token -> id, got {type(vocab).__name__}")
-    tokens: dict[int, str] = {}
-    for token, id in vocab.items():
-        if type(id) is not int or not 0 <= id < len(vocab) or id in tokens:
-            raise ValueError(
-                f"token {token!r} has id {id!r}; expected each integer from 0 to "
-                f"{len(vocab) - 1} once"
-            )
-        tokens[id] = token
-    return [tokens[id] for id in range(len(vocab))]

@@ -20,10 +20,13 @@ def learn_merges(
     alphabet: Sequence[str],
     wanted: int,
     progress: Callable[[int, int], None] | None = None,
+    inside: str = "",
 ) -> tuple[list[str], list[str]]:
     """Learn until there are `wanted` new symbols, or no pairs left.
 
     words: a word, written in the single characters of `alphabet` -> how often it occurs.
+    inside: what marks a symbol that does not begin a word, as "##" does with WordPiece; then
+    `alphabet` has such symbols too, and from its second character on, a word is made of them.
     Among equally frequent pairs the smaller left id wins, then the smaller right id.
     `progress(done, wanted)` is called after each merge.  A merge takes time in proportion to the
     length of the distinct words that hold its pair.
@@ -34,8 +37,11 @@ def learn_merges(
     merges: list[str] = []
     # A word is respelled with chr(id) for each symbol.  Then a pair is a str of length two, merging
     # it is str.replace, and comparing two pairs compares their ids.
-    spelling = str.maketrans({symbol: chr(id) for id, symbol in enumerate(alphabet)})
-    spelled = [word.translate(spelling) for word in words]
+    first, other = (
+        str.maketrans({s[-1]: chr(id) for id, s in enumerate(alphabet) if s == mark + s[-1]})
+        for mark in ("", inside)
+    )
+    spelled = [word[:1].translate(first) + word[1:].translate(other) for word in words]
     often = list(words.values())
     counts: Counter[str] = Counter()  # pair -> occurrences
     holders: defaultdict[str, set[int]] = defaultdict(set)  # pair -> words that have or had it
@@ -52,7 +58,7 @@ def learn_merges(
             continue
         left, right = (symbols[ord(character)] for character in pair)
         merged = chr(len(symbols))
-        symbols.append(left + right)
+        symbols.append(left + right.removeprefix(inside))
         merges.append(f"{left} {right}")
         changes: Counter[str] = Counter()
         for w in holders.pop(pair):
