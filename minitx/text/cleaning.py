@@ -82,4 +82,4 @@ class Cleaning(dict[int, str]):
         return np.repeat(np.arange(len(text)), lengths)
 
     def _ordered(self, text: str) -> str:
-        return reorder(text) if self.strip_accents else text
+        return reorder(text, gaps=self.clean_text) if self.strip_accents else text

@@ -92,7 +92,9 @@ HAN = _class("3400-4dbf 4e00-9fff f900-faff 20000-2a6df 2a700-2b81f 2b920-2ceaf 
 _LATER = _class(
     "105c9 105e4 11383 11385 1138e 11391 113c5 113c7-113c8 11938 16121-16128 16d68-16d6a"
 )
-_RUN = re.compile(f"(?:{MOVABLE.pattern}|{ACCENT.pattern}){{2,}}")
+_MARKS = f"{MOVABLE.pattern}|{ACCENT.pattern}"
+_RUN = re.compile(f"(?:{_MARKS}){{2,}}")
+_RUN_WITH_GAPS = re.compile(f"(?:{_MARKS}|{CONTROL.pattern}){{2,}}")
 
 
 def decompose(character: str) -> str:
@@ -102,19 +104,22 @@ def decompose(character: str) -> str:
     return unicodedata.normalize("NFD", character)
 
 
-def reorder(text: str) -> str:
+def reorder(text: str, gaps: bool) -> str:
     """The text with its marks in canonical order, as far as removing accents leaves it visible.
 
     NFD sorts neighbouring marks by their combining class, stably.  Among marks that are removed
     that is nothing; but some fifty are not, and two of those in a row may change places.
+    gaps: whether marks are neighbours across control characters, which stay where they are.
     """
     if not MOVABLE.search(text):
         return text
-    return _RUN.sub(lambda run: _sorted_marks(run[0]), text)
+    return (_RUN_WITH_GAPS if gaps else _RUN).sub(lambda run: _sorted_marks(run[0]), text)
 
 
 def _sorted_marks(run: str) -> str:
-    result = ""
-    for _, group in groupby(run, lambda mark: unicodedata.combining(mark) == 0):
-        result += "".join(sorted(group, key=unicodedata.combining))
-    return result
+    marks = [character for character in run if not CONTROL.match(character)]
+    ordered: list[str] = []
+    for _, group in groupby(marks, lambda mark: unicodedata.combining(mark) == 0):
+        ordered += sorted(group, key=unicodedata.combining)
+    places = iter(ordered)
+    return "".join(c if CONTROL.match(c) else next(places) for c in run)
