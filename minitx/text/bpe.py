@@ -29,7 +29,7 @@ from .base import (
     read_json,
     tokens_by_id,
 )
-from .merges import Pair, apply_merges, learn_merges
+from .merges import MAX_SYMBOLS, Pair, apply_merges, learn_merges
 from .pretokenize import split_words
 from .subwords import Pieces, SubwordTokenizer
 
@@ -42,7 +42,6 @@ ALPHABET |= {byte: chr(0x100 + n) for n, byte in enumerate(_HIDDEN)}
 _BYTES = {character: byte for byte, character in ALPHABET.items()}
 
 _END = "<|endoftext|>"  # GPT-2's only special token
-_MAX_VOCAB = 0x110000  # learn_merges spells symbols as code points
 
 
 class BPETokenizer(SubwordTokenizer):
@@ -118,10 +117,10 @@ class BPETokenizer(SubwordTokenizer):
         """
         check_text(text, "BPETokenizer.train")
         blank = cls([*ALPHABET.values(), *special_tokens], [], special_tokens)
-        if not blank.vocab_size <= vocab_size <= _MAX_VOCAB:
+        if not blank.vocab_size <= vocab_size <= MAX_SYMBOLS:
             raise ValueError(
                 f"BPETokenizer.train: vocab_size must be from {blank.vocab_size} (256 bytes and "
-                f"{len(special_tokens)} special tokens) to {_MAX_VOCAB}, got {vocab_size}"
+                f"{len(special_tokens)} special tokens) to {MAX_SYMBOLS}, got {vocab_size}"
             )
         words: Counter[str] = Counter()
         for part in blank._special.split(text)[::2]:

@@ -77,8 +77,8 @@ class Cleaning(dict[int, str]):
 
         Where marks change places, the places stay: the library has it so.
         """
-        codes = map(ord, self._ordered(text))
-        lengths = np.fromiter((len(self[code]) for code in codes), np.int64, len(text))
+        results = map(self.__getitem__, map(ord, self._ordered(text)))
+        lengths = np.fromiter(map(len, results), np.int64, len(text))
         return np.repeat(np.arange(len(text)), lengths)
 
     def _ordered(self, text: str) -> str:

@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .base import AnyPath, Tokenizer, read_json
+from .base import AnyPath, Tokenizer, read_config, read_json
 from .bpe import BPETokenizer
 from .characters import ByteTokenizer, CharTokenizer
 from .tokenizer_json import from_tokenizer_json
-from .wordpiece import WordPieceTokenizer
+from .wordpiece import WordPieceTokenizer, role_names
 
 _KINDS = {cls.kind: cls for cls in (BPETokenizer, ByteTokenizer, CharTokenizer, WordPieceTokenizer)}
 _FILES = ("tokenizer.json", "vocab.txt", "vocab.json")  # the first that is there counts
@@ -52,7 +52,10 @@ def load_tokenizer(path: AnyPath) -> Tokenizer:
         if isinstance(data, dict) and "kind" in data and not isinstance(data["kind"], int):
             return tokenizer_from_state(data)
         if isinstance(data, dict) and "model" in data and not isinstance(data["model"], int):
-            return tokenizer_from_state(from_tokenizer_json(data))
+            state = from_tokenizer_json(data)
+            if state["kind"] == WordPieceTokenizer.kind:
+                state = role_names(read_config(path.parent)) | state
+            return tokenizer_from_state(state)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     return BPETokenizer.load(path)

@@ -13,6 +13,7 @@ from heapq import heapify, heappop, heappush
 from operator import add
 
 Pair = tuple[int, int]  # ids of two neighbouring symbols
+MAX_SYMBOLS = 0x110000  # learn_merges spells symbols as code points
 
 
 def learn_merges(

@@ -21,7 +21,7 @@ import numpy as np
 
 from .base import AnyPath, check_kind, check_strings, check_text, read_config
 from .cleaning import Cleaning
-from .merges import learn_merges
+from .merges import MAX_SYMBOLS, learn_merges
 from .subwords import Pieces, SubwordTokenizer
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # in the order of their ids
@@ -68,11 +68,14 @@ class WordPieceTokenizer(SubwordTokenizer):
         self._vocab = {check_text(token, "WordPiece token"): id for id, token in enumerate(tokens)}
         for id, token in enumerate(tokens):
             if self._vocab[token] != id:
-                raise ValueError(f"WordPiece vocabulary: token {token!r} occurs twice")
+                raise ValueError(
+                    f"WordPiece vocabulary: token {token!r} occurs twice, with ids {id} "
+                    f"and {self._vocab[token]}"
+                )
         further = [t for t in dict.fromkeys(special_tokens) if t and t not in self._vocab]
         ids = {token: id for id, token in enumerate([*tokens, *further])}
         special = dict.fromkeys([unk, cls, sep, pad, mask, *special_tokens])
-        missing = [repr(token) for token in special if token not in ids]
+        missing = [repr(token) for token in special if not token or token not in ids]
         if missing:
             raise ValueError(
                 f"WordPiece vocabulary: special tokens {', '.join(missing)} are missing; is this "
@@ -132,11 +135,11 @@ class WordPieceTokenizer(SubwordTokenizer):
         inside = {character for word in words for character in word[1:]}
         alphabet = [*sorted(kept), *(_INSIDE + character for character in sorted(inside))]
         wanted = vocab_size - len(special) - len(alphabet)
-        if wanted < 0:
+        if wanted < 0 or vocab_size > MAX_SYMBOLS:
             raise ValueError(
-                f"WordPieceTokenizer.train: vocab_size must be at least {vocab_size - wanted} for "
-                f"{len(special)} special tokens and {len(alphabet)} characters at the start of or "
-                f"inside words, got {vocab_size}; or lower max_alphabet"
+                f"WordPieceTokenizer.train: vocab_size must be from {vocab_size - wanted} "
+                f"({len(special)} special tokens and {len(alphabet)} characters at the start of or "
+                f"inside words; lower max_alphabet for less) to {MAX_SYMBOLS}, got {vocab_size}"
             )
         symbols, _ = learn_merges(words, alphabet, wanted, progress, _INSIDE)
         tokens = dict.fromkeys([*special, *symbols])
@@ -237,12 +240,15 @@ class WordPieceTokenizer(SubwordTokenizer):
                 "strip_accents": config.get("strip_accents"),
                 "tokenize_chinese_chars": config.get("tokenize_chinese_chars", True),
             }
-            for role in _ROLES:
-                if config.get(f"{role}_token") is not None:
-                    state[role] = config[f"{role}_token"]
-            return cls.from_state(state)
+            return cls.from_state(state | role_names(config))
         except ValueError as error:
             raise ValueError(f"{file}: {error}") from None
+
+
+def role_names(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a tokenizer_config.json calls the five special tokens, as far as it does."""
+    named = {role: config.get(f"{role}_token") for role in _ROLES}
+    return {role: token for role, token in named.items() if token is not None}
 
 
 def _within_text(token: str) -> str:
