@@ -211,7 +211,14 @@ class BPETokenizer(SubwordTokenizer):
             made = {merge.replace(" ", "") for merge in merges}
             special = [t for t in tokens if t not in made and len(split_words(t)) > 1]
             file = folder  # from here on, either file can be at fault
-            return cls(tokens, merges, [*special, *special_tokens], prefix)
+            state = {
+                "kind": cls.kind,
+                "tokens": tokens,
+                "merges": merges,
+                "special_tokens": [*special, *special_tokens],
+                "add_prefix_space": prefix,
+            }
+            return cls.from_state(state)
         except ValueError as error:
             raise ValueError(f"{file}: {error}") from None
 

@@ -60,30 +60,26 @@ def _wordpiece_state(
     return state
 
 
-def _frame(processor: object) -> tuple[str, str]:
+def _frame(processor: Any) -> tuple[str, str]:
     """The names of [CLS] and [SEP] in a post-processor that makes [CLS] A [SEP] B [SEP]."""
-    if isinstance(processor, Mapping):
-        try:
-            if processor.get("type") == "BertProcessing":
-                return processor["cls"][0], processor["sep"][0]
-            if processor.get("type") == "TemplateProcessing":
-                cls, a, sep = processor["single"]
-                cls, sep = cls["SpecialToken"]["id"], sep["SpecialToken"]["id"]
-                template = [("S", cls, 0), ("A", 0), ("S", sep, 0), ("B", 1), ("S", sep, 1)]
-                if [_step(step) for step in processor["single"]] == template[:3] and [
-                    _step(step) for step in processor["pair"]
-                ] == template:
-                    return cls, sep
-        except (KeyError, TypeError, ValueError, IndexError):
-            pass
+    try:
+        if processor["type"] == "BertProcessing":
+            return processor["cls"][0], processor["sep"][0]
+        first, _, last = processor["single"]
+        cls, sep = (step["SpecialToken"]["id"] for step in (first, last))
+        if processor["type"] == "TemplateProcessing" and processor["pair"] == _template(cls, sep):
+            return cls, sep
+    except (KeyError, TypeError, ValueError, IndexError):
+        pass  # it is of another form
     raise ValueError("post_processor must make [CLS] A [SEP] B [SEP], or be null")
 
 
-def _step(step: Mapping[str, Any]) -> tuple[Any, ...]:
-    [(kind, what)] = step.items()
-    if kind == "SpecialToken":
-        return "S", what["id"], what["type_id"]
-    return what["id"], what["type_id"]
+def _template(cls: object, sep: object) -> list[dict[str, Any]]:
+    def step(kind: str, id: object, type: int) -> dict[str, Any]:
+        return {kind: {"id": id, "type_id": type}}
+
+    first = [step("SpecialToken", cls, 0), step("Sequence", "A", 0), step("SpecialToken", sep, 0)]
+    return [*first, step("Sequence", "B", 1), step("SpecialToken", sep, 1)]
 
 
 def _bpe_state(data: Mapping[str, Any], tokens: list[str], added: list[str]) -> dict[str, Any]:
@@ -100,7 +96,7 @@ def _bpe_state(data: Mapping[str, Any], tokens: list[str], added: list[str]) -> 
         raise ValueError(f"model.merges must be a list, got {type(merges).__name__}")
     return {
         "kind": "bpe",
-        "tokens": [*tokens, *(token for token in added if token not in set(tokens))],
+        "tokens": list(dict.fromkeys([*tokens, *added])),
         "merges": [m if isinstance(m, str) else _joined(m) for m in merges],
         "special_tokens": added,
         "add_prefix_space": pre_tokenizer.get("add_prefix_space", False),

@@ -30,6 +30,12 @@ _INSIDE = "##"  # in front of a piece that does not begin a word
 _CLOSE = (".", "?", "!", ",", "n't", "'m", "'s", "'ve", "'re")  # decoded without a space in front
 _ROLES = ("unk", "cls", "sep", "pad", "mask")
 _FLAGS = ("lowercase", "tokenize_chinese_chars", "clean_text", "framed")
+_OPTIONS: dict[str, tuple[type, ...]] = {  # of a state, with their types
+    **dict.fromkeys(_FLAGS, (bool,)),
+    **dict.fromkeys(_ROLES, (str,)),
+    "strip_accents": (bool, type(None)),
+    "max_word": (int,),
+}
 
 
 class WordPieceTokenizer(SubwordTokenizer):
@@ -184,27 +190,17 @@ class WordPieceTokenizer(SubwordTokenizer):
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> WordPieceTokenizer:
-        given = dict(check_kind(state, cls.kind))
-        del given["kind"]
-        for name in ("tokens", "special_tokens"):
-            check_strings(given, name)
-        for name in _ROLES:
-            if not isinstance(given.get(name, ""), str):
-                raise ValueError(f"tokenizer state: {name} must be a str, got {given[name]!r}")
-        for name in _FLAGS:
-            if not isinstance(given.get(name, True), bool):
-                raise ValueError(f"tokenizer state: {name} must be a bool, got {given[name]!r}")
-        if given.get("strip_accents") not in (None, True, False):
-            raise ValueError(
-                "tokenizer state: strip_accents must be a bool or None, "
-                f"got {given['strip_accents']!r}"
-            )
-        if type(given.get("max_word", 1)) is not int:
-            raise ValueError(f"tokenizer state: max_word must be an int, got {given['max_word']!r}")
-        try:
-            return cls(**given)
-        except TypeError as error:  # an entry that this version does not know
-            raise ValueError(f"tokenizer state: {error}") from None
+        given = {
+            name: value for name, value in check_kind(state, cls.kind).items() if name != "kind"
+        }
+        lists = {name: check_strings(given, name) for name in ("tokens", "special_tokens")}
+        for name, value in given.items():
+            if name not in _OPTIONS and name not in lists:
+                raise ValueError(f"tokenizer state: unknown entry {name!r}")
+            if name in _OPTIONS and type(value) not in _OPTIONS[name]:
+                types = " or ".join(type.__name__ for type in _OPTIONS[name])
+                raise ValueError(f"tokenizer state: {name} must be {types}, got {value!r}")
+        return cls(**given)
 
     def _files(self) -> dict[str, str]:
         state = self._state
