@@ -224,6 +224,7 @@ def test_states_are_complete(trained):
         (VOCAB, {"mask": "<mask>"}, "special tokens '<mask>' are missing"),
         ([*VOCAB, ""], {"special_tokens": [""]}, "special tokens '' are missing"),
         ([*VOCAB, "\ud800"], {}, "lone surrogate"),
+        ([*VOCAB, "a\nb"], {}, r"token 'a\\nb' holds a line end"),
         ([], {}, "are missing"),
     ],
 )

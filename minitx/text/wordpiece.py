@@ -78,6 +78,8 @@ class WordPieceTokenizer(SubwordTokenizer):
                     f"WordPiece vocabulary: token {token!r} occurs twice, with ids {id} "
                     f"and {self._vocab[token]}"
                 )
+            if "\n" in token or "\r" in token:
+                raise ValueError(f"WordPiece vocabulary: token {token!r} holds a line end")
         further = [t for t in dict.fromkeys(special_tokens) if t and t not in self._vocab]
         ids = {token: id for id, token in enumerate([*tokens, *further])}
         special = dict.fromkeys([unk, cls, sep, pad, mask, *special_tokens])
