@@ -11,6 +11,7 @@ from . import coretype  # noqa: F401  (before anything loads NumPy)
 
 # isort: split
 from . import checkpoint, data, models, nn, ops, optim, text, train
+from .flops import count_multiply_adds
 from .gradcheck import gradcheck
 from .jit import use_kernels
 from .memory import keep_freed_memory
@@ -24,8 +25,8 @@ keep_freed_memory()
 
 # fmt: off
 __all__ = [
-    "Observer", "Tensor", "checkpoint", "data", "explain_nan", "get_threads", "gradcheck", "models",
-    "nn", "no_grad", "observing", "op", "ops", "optim", "release_blas", "set_threads", "text",
-    "trace", "train", "use_kernels", *ops.__all__,
+    "Observer", "Tensor", "checkpoint", "count_multiply_adds", "data", "explain_nan", "get_threads",
+    "gradcheck", "models", "nn", "no_grad", "observing", "op", "ops", "optim", "release_blas",
+    "set_threads", "text", "trace", "train", "use_kernels", *ops.__all__,
 ]
 # fmt: on

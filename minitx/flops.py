@@ -35,6 +35,10 @@ def _conv2d(x, weight, y):
     return math.prod(y) * math.prod(weight[1:])
 
 
+def _conv_transpose2d(x, weight, y):
+    return math.prod(x) * math.prod(weight[1:])
+
+
 def _attend(q, k, v, y):
     return math.prod(q) * k[2] * 2  # scores, and the mean of the values
 
@@ -49,6 +53,7 @@ _PRODUCTS: dict[str, tuple[Callable, int]] = {  # op -> its count from shapes, h
     "linear": (_linear, 2),
     "einsum": (_einsum, 3),
     "conv2d": (_conv2d, 2),
+    "conv_transpose2d": (_conv_transpose2d, 2),
     "attend": (_attend, 3),
     "self_attend": (_self_attend, 1),
 }

@@ -26,6 +26,13 @@ def ones(*shape):
         (ops.matmul, (ones(3), ones(3)), 3),
         (ops.linear, (ones(2, 4, 3), ones(5, 3)), 2 * 4 * 5 * 3),
         (lambda a, b: ops.einsum("bij, jk -> kb", a, b), (ones(2, 3, 4), ones(4, 5)), 120),
+        (ops.conv2d, (ones(2, 4, 5, 5), ones(3, 4, 2, 2)), 2 * 4 * 4 * 3 * 4 * 2 * 2),
+        (
+            lambda x, w: ops.conv2d(x, w, stride=2, groups=2),
+            (ones(1, 4, 6, 6), ones(6, 2, 2, 2)),
+            3 * 3 * 6 * 2 * 2 * 2,
+        ),
+        (ops.conv_transpose2d, (ones(1, 4, 3, 3), ones(4, 5, 2, 2)), 3 * 3 * 4 * 5 * 2 * 2),
         (ops.attend, (ones(2, 3, 4, 5), *[ones(2, 3, 6, 5)] * 2), 2 * 2 * 3 * 4 * 5 * 6),
         (lambda x: ops.self_attend(x, 2), (ones(3, 5, 24),), 2 * 3 * 5 * 5 * 8),
         (lambda x: ops.softmax(x * 2 + 1).sum(), (ones(4, 4),), 0),

@@ -155,10 +155,7 @@ class Stem(Module):
         self.weight, self.bias = normal(rng, 0.5, 3, 2, 2, 2), constant(0, 3)
 
     def forward(self, images):
-        B, C, H, W = images.shape
-        x = ops.unfold(images, 2, 2)  # B L (C 2 2)
-        x = ops.relu(ops.linear(x, self.weight.reshape(3, -1), self.bias))
-        return x.transpose(0, 2, 1).reshape(B, 3, H // 2, W // 2)
+        return ops.relu(ops.conv2d(images, self.weight, self.bias, stride=2))
 
 
 VARIANTS = {

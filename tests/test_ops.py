@@ -124,6 +124,23 @@ def test_the_padding_row_gets_no_gradient():
     np.testing.assert_array_equal(table.grad, [[0, 0], [0, 0], [2, 2]])
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_cross_entropy_with_soft_targets(smoothing):
+    rng = np.random.default_rng(1)
+    logits, soft = 3 * rng.normal(size=(2, 3, 4)), rng.dirichlet(np.ones(4), (2, 3))
+    smooth = (1 - smoothing) * soft + smoothing / 4
+    p = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
+    ours = ops.soft_cross_entropy(logits, soft, smoothing).item()
+    np.testing.assert_allclose(ours, -(smooth * np.log(p)).sum() / 6, rtol=1e-12)
+    hard = rng.integers(0, 4, (2, 3))
+    np.testing.assert_allclose(
+        ops.soft_cross_entropy(logits, np.eye(4)[hard], smoothing).item(),
+        ops.cross_entropy(logits, hard, label_smoothing=smoothing).item(),
+        rtol=1e-12,
+    )
+    gradcheck(ops.soft_cross_entropy, logits, soft, smoothing)
+
+
 def parameters(*shapes):
     """Tensors whose arrays follow each other in one buffer, as an optimizer packs them."""
     parts = [np.random.default_rng(0).normal(size=shape) for shape in shapes]
