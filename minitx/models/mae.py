@@ -25,7 +25,6 @@ import numpy as np
 from .. import ops
 from ..nn import Block, Encoder, LayerNorm, Linear, Module, constant, normal
 from ..nn.patches import Images, sinusoids_in_plane
-from ..ops.checks import pair
 from ..tensor import Tensor
 from .vit import ViT, ViTConfig
 
@@ -88,7 +87,7 @@ class MAE(Module):
         c, rng = config, np.random.default_rng(rng)
         hidden = c.hidden or 4 * c.width
         std = math.sqrt(2 / (c.width + hidden))
-        p, q = pair("MAE", "patch", c.encoder.patch)
+        p, q = c.encoder.patch_size
         table = sinusoids_in_plane(c.encoder.grid, c.width)
         self.config = c
         self.rng = rng  # of the initial weights, then of what is removed
@@ -105,14 +104,14 @@ class MAE(Module):
 
     def patchify(self, images: Images) -> Tensor:
         """The pixels of each patch, their channels last: (B, C, H, W) -> (B, N, p q C)"""
-        (h, w), (p, q) = self.config.encoder.grid, pair("MAE", "patch", self.config.encoder.patch)
+        (h, w), (p, q) = self.config.encoder.grid, self.config.encoder.patch_size
         B, C = images.shape[:2]
         x = ops.reshape(images, B, C, h, p, w, q).transpose(0, 2, 4, 3, 5, 1)  # B h w p q C
         return x.reshape(B, h * w, p * q * C)
 
     def unpatchify(self, patches: Images) -> Tensor:
         """The inverse: (B, N, p q C) -> (B, C, H, W)"""
-        (h, w), (p, q) = self.config.encoder.grid, pair("MAE", "patch", self.config.encoder.patch)
+        (h, w), (p, q) = self.config.encoder.grid, self.config.encoder.patch_size
         x = ops.reshape(patches, patches.shape[0], h, w, p, q, -1).transpose(0, 5, 1, 3, 2, 4)
         return x.reshape(*x.shape[:2], h * p, w * q)  # B C h p w q -> B C (h p) (w q)
 
@@ -191,8 +190,8 @@ class MAE(Module):
         return (x - mean) / deviation, mean, deviation
 
     def _noise(self, images: Images, noise: np.ndarray | None) -> np.ndarray:
-        (h, w), size = self.config.encoder.grid, tuple(images.shape[2:])
-        p, q = pair("MAE", "patch", self.config.encoder.patch)
+        (h, w), (p, q) = self.config.encoder.grid, self.config.encoder.patch_size
+        size = tuple(images.shape[2:])
         if size != (h * p, w * q):
             raise ValueError(
                 f"MAE: images of {' x '.join(map(str, size))} pixels; "

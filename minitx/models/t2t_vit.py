@@ -147,7 +147,7 @@ class TokenPerformer(TokenLayer):
     """With a kernel that is a product of features, so that the cost is linear in T.
 
     exp(q k^T) is the mean of exp(w q - q^2 / 2) exp(w k - k^2 / 2) over normal w; ``directions``,
-    (m, width), are m of them, orthogonal and fixed, for less variance.
+    (m, width), are m of them, orthogonal (for less variance), sqrt(m) long and fixed.
     """
 
     def __init__(
@@ -204,8 +204,7 @@ class TokensToToken(Module):
     def forward(self, images: Images) -> Tensor:
         """Raises TypeError or ValueError on images that do not fit."""
         c = self.config
-        patch = pair("T2TViT", "patch", c.backbone.patch)
-        check_images("T2TViT", images, c.backbone.channels, patch)
+        check_images("T2TViT", images, c.backbone.channels, c.backbone.patch_size)
         tokens = self.soft_split(images, c.splits[0])
         grid = _grid(images.shape[2:], c.splits[0])
         for layer, split in zip(self.layers, c.splits[1:], strict=True):

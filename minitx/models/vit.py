@@ -90,10 +90,14 @@ class ViTConfig:
             )
 
     @property
+    def patch_size(self) -> Pair:
+        """Pixels of a patch, down and right."""
+        return pair("ViTConfig", "patch", self.patch)
+
+    @property
     def grid(self) -> Pair:
-        """Tokens down and right."""
-        H, W = pair("ViTConfig", "image_size", self.image_size)
-        p, q = pair("ViTConfig", "patch", self.patch)
+        """Tokens of an image, down and right."""
+        (H, W), (p, q) = pair("ViTConfig", "image_size", self.image_size), self.patch_size
         return H // p, W // q
 
     @classmethod
