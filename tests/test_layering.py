@@ -24,15 +24,15 @@ HOUSE = """
     3  ops              softmax loss attention patches resize conv pool
     3  .                gradcheck flops
     3  trace            place unfold record table recorder nonfinite
-    4  nn               module layers positions patches attention transformer
+    4  nn               module layers positions patches attention transformer images
     4  .                optim
     4  checkpoint       errors atomic names npz safetensors
     4  text             base stream characters unicode8 cleaning merges pretokenize
     4  text             tokenizer_json batch subwords bpe wordpiece loading
     4  data             text shuffled labelled digits scenes idx cifar folder augment batches
-    5  models.official  gpt vit mae t2t_vit transformer bert
+    5  models.official  gpt vit mae t2t_vit transformer bert resnet
     5  models.bert      model inputs pretraining finetune
-    5  models           sampling gpt gpt_finetune vit mae t2t_vit decoding transformer
+    5  models           sampling gpt gpt_finetune vit mae t2t_vit decoding transformer resnet
     5  train            evaluate log terminal trainer
     6  .                warmup selftest doctor
     7  .                cli __main__

@@ -23,6 +23,7 @@ def i(*shape):
 
 RNG = np.random.default_rng(0)
 QKV = (np.ones((2, 3, 4, 5)),) * 3
+IMAGE, W = f(2, 3, 5, 6), f(4, 3, 3, 3)
 ERRORS = [
     (TypeError, "gelu: .*int64.*float32", lambda: ops.gelu(i(3))),
     (ValueError, "gelu: approximate is 'erf'", lambda: ops.gelu(f(3), "erf")),
@@ -99,6 +100,41 @@ ERRORS = [
     (ValueError, "stack: needs at least one", lambda: ops.stack([])),
     (ValueError, "stack: ", lambda: ops.stack([f(2), f(3)])),
     (ValueError, "pad: ", lambda: ops.pad(f(2), -1)),
+    (
+        ValueError,
+        "conv2d: x .* has 3 channels; .* expects 2",
+        lambda: ops.conv2d(IMAGE, f(4, 2, 3, 3)),
+    ),
+    (ValueError, r"conv2d: an image \(5, 6\)", lambda: ops.conv2d(IMAGE, f(4, 3, 7, 7))),
+    (ValueError, r"conv2d: bias \(3,\)", lambda: ops.conv2d(IMAGE, f(4, 3, 3, 3), f(3))),
+    (ValueError, "conv2d: weight has shape", lambda: ops.conv2d(IMAGE, f(4, 3, 3))),
+    (ValueError, "conv2d: weight .*multiple of groups", lambda: ops.conv2d(IMAGE, W, groups=3)),
+    (ValueError, "conv2d: groups is 0", lambda: ops.conv2d(IMAGE, W, groups=0)),
+    (ValueError, "conv2d: x has shape", lambda: ops.conv2d(f(3, 5, 6), W)),
+    (TypeError, "conv2d: .*int64", lambda: ops.conv2d(i(1, 3, 5, 6), W)),
+    (ValueError, "conv_transpose2d: x .* expects 4", lambda: ops.conv_transpose2d(IMAGE, W)),
+    (
+        ValueError,
+        "conv_transpose2d: output_padding is",
+        lambda: ops.conv_transpose2d(f(1, 4, 2, 2), W, stride=2, output_padding=2),
+    ),
+    (
+        ValueError,
+        r"conv_transpose2d: x .* gives an image \(-2, -2\)",
+        lambda: ops.conv_transpose2d(f(1, 4, 2, 2), W, padding=3),
+    ),
+    (ValueError, "max_pool2d: padding is", lambda: ops.max_pool2d(IMAGE, 3, 1, 2)),
+    (ValueError, "avg_pool2d: an image", lambda: ops.avg_pool2d(IMAGE, 7)),
+    (TypeError, "max_pool2d: .*int64", lambda: ops.max_pool2d(i(1, 1, 4, 4), 2)),
+    (ValueError, r"batch_norm: .*weight \(4,\)", lambda: ops.batch_norm(IMAGE, f(4), f(3))),
+    (ValueError, "batch_norm: .* 1 values", lambda: ops.batch_norm(f(1, 3, 1, 1), f(3), f(3))),
+    (ValueError, "batch_norm: residual", lambda: ops.batch_norm(IMAGE, f(3), f(3), f(3))),
+    (ValueError, "batch_norm: act", lambda: ops.batch_norm(IMAGE, f(3), f(3), None, "gelu")),
+    (
+        ValueError,
+        "batch_norm: statistics",
+        lambda: ops.batch_norm(IMAGE, f(3), f(3), statistics=(f(3), f(4))),
+    ),
     (ValueError, r"unfold: x has shape \(3, 4\)", lambda: ops.unfold(f(3, 4), 2)),
     (
         ValueError,

@@ -12,6 +12,7 @@ from .bert import (
 )
 from .gpt import GPT, GPTConfig
 from .mae import MAE, MAEConfig
+from .resnet import ResNet, ResNetConfig
 from .t2t_vit import T2TViT, T2TViTConfig
 from .transformer import Transformer, TransformerConfig
 from .vit import ViT, ViTConfig
@@ -28,6 +29,8 @@ __all__ = [
     "BERTTagger",
     "GPTConfig",
     "MAEConfig",
+    "ResNet",
+    "ResNetConfig",
     "T2TViT",
     "T2TViTConfig",
     "Transformer",

@@ -38,6 +38,13 @@ def constant(value: float, *shape: int) -> Tensor:
     return Tensor(np.full(shape, value, np.float32), requires_grad=True)
 
 
+def buffer(value: float, *shape: int) -> Tensor:
+    """Part of the state that is not trained; starts with one value everywhere.  float32."""
+    x = constant(value, *shape)
+    x.requires_grad = False
+    return x
+
+
 def normal(rng: np.random.Generator, std: float, *shape: int) -> Tensor:
     """A parameter that starts as independent draws from N(0, std^2).  float32."""
     if _building.shapes_only:
