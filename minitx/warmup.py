@@ -14,16 +14,21 @@ import numpy as np
 
 from . import ops
 from .jit import Compiled, use_kernels
-from .models import GPT, GPTConfig
+from .models import GPT, GPTConfig, ResNet, ResNetConfig
 from .optim import AdamW
 from .tensor import Tensor
 
 
 def exercise(dtype: Any) -> list[np.ndarray]:
-    """One training step of a tiny GPT with everything on, and the ops that it lacks.
+    """One training step of a tiny model of each kind.
 
-    Returns the loss and the gradients, which both forms of the kernels must agree on.
+    Returns losses and gradients, which both forms of the kernels must agree on.
     """
+    return [*_on_text(dtype), *_on_images(dtype)]
+
+
+def _on_text(dtype: Any) -> list[np.ndarray]:
+    """A GPT with everything on, and the ops that it lacks."""
     B, T, V, C = 8, 48, 103, 32  # the largest product is just large enough to be cut into blocks
     config = GPTConfig(V, T, 2, 2, C, dropout=0.1, window=8, cross_attention=True)
     model = GPT(config).astype(dtype)
@@ -44,6 +49,17 @@ def exercise(dtype: Any) -> list[np.ndarray]:
     optimizer.step()
     model.generate(text[:1, :3], 2)  # products of few rows have a kernel of their own
     return [loss.data, grad]
+
+
+def _on_images(dtype: Any) -> list[np.ndarray]:
+    """A ResNet whose images are large enough to be pooled."""
+    config = ResNetConfig((1, 1), False, classes=3, channels=1, stem=4, widths=(4, 6))
+    model = ResNet(config).astype(dtype)
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(6, 1, 24, 24)).astype(dtype)
+    loss = model.loss(images, np.arange(6) % 3)
+    loss.backward()
+    return [loss.data, *(x.grad for x in model.parameters() if x.grad is not None)]
 
 
 @contextlib.contextmanager
