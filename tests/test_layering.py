@@ -26,7 +26,7 @@ HOUSE = """
     3  trace            place unfold record table recorder nonfinite
     4  nn               module layers positions patches attention transformer images
     4  .                optim
-    4  checkpoint       errors atomic names npz safetensors
+    4  checkpoint       errors atomic names npz safetensors configs pretrained
     4  text             base stream characters unicode8 cleaning merges pretokenize
     4  text             tokenizer_json batch subwords bpe wordpiece loading
     4  data             text shuffled labelled digits scenes idx cifar folder augment batches

@@ -1,7 +1,8 @@
 """Named arrays on disk: safetensors and npz files, written atomically and read with suspicion.
 
 `save` and `load` choose the format by the path's suffix.  The tables between our parameter names
-and official checkpoints' are made with `minitx.checkpoint.names`.
+and official checkpoints' are made with `minitx.checkpoint.names`; whole folders of transformers
+are read and written by models that are `Pretrained`.
 """
 
 from __future__ import annotations
@@ -15,15 +16,19 @@ from .atomic import atomic_write
 from .errors import CheckpointError
 from .names import official
 from .npz import load_npz, save_npz
-from .safetensors import load_safetensors, read_metadata, save_safetensors
+from .pretrained import Pretrained, PretrainedWarning
+from .safetensors import load_safetensors, read_dtypes, read_metadata, save_safetensors
 
 __all__ = [
     "CheckpointError",
+    "Pretrained",
+    "PretrainedWarning",
     "atomic_write",
     "load",
     "load_npz",
     "load_safetensors",
     "official",
+    "read_dtypes",
     "read_metadata",
     "save",
     "save_npz",

@@ -106,6 +106,16 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
     return metadata
 
 
+def read_dtypes(path: str | os.PathLike[str]) -> dict[str, str]:
+    """Read what types the tensors of a safetensors file have there: name -> "F32", "BF16", ...
+
+    Raises CheckpointError as `load_safetensors` does, save for what only the data can show.
+    """
+    with open(path, "rb") as file:
+        entries, _ = _read_header(path, file)
+    return {entry.name: entry.code for entry in entries}
+
+
 class _Entry(NamedTuple):
     name: str
     code: str

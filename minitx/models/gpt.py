@@ -26,8 +26,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import ops
+from ..checkpoint import CheckpointError, Pretrained
 from ..nn import Block, Dropout, Embedding, Encoder, KVCache, LayerNorm, evaluating
 from ..tensor import Tensor
+from .official.gpt import FAMILIES
 from .sampling import check_sampling, sample
 
 
@@ -93,7 +95,7 @@ class GPTConfig:
         return cls(50257, 2048, 12, 12, 768, window=256, qkv_bias=False, scaled=False)
 
 
-class GPT(Encoder):
+class GPT(Pretrained, Encoder):
     """``loss(inputs, targets)`` to train, ``generate(prompt, count)`` to write."""
 
     def __init__(self, config: GPTConfig, rng: np.random.Generator | int = 0):
@@ -122,6 +124,19 @@ class GPT(Encoder):
             for i in range(c.layers)
         ]
         super().__init__(blocks, LayerNorm(c.width, c.eps) if c.norm_first else None)
+
+    configs = tuple(table for table, _ in FAMILIES)
+
+    @classmethod
+    def from_settings(cls, settings, config, arrays) -> GPT:
+        return cls(GPTConfig(**settings))
+
+    def as_official(self):
+        settings = dataclasses.asdict(self.config)
+        for table, names in FAMILIES:
+            if table.describes(settings):
+                return table, names, table.save(settings)
+        raise CheckpointError("GPT: no official class has a configuration like this one")
 
     def embed(
         self, ids: np.ndarray, positions: np.ndarray | None = None, types: np.ndarray | None = None

@@ -10,17 +10,25 @@ from __future__ import annotations
 import numpy as np
 
 from ... import ops
-from ...nn import Dropout, Linear, Module
+from ...checkpoint import CheckpointError, Pretrained
+from ...nn import Dropout, Linear
 from ...tensor import Tensor
+from ..official import bert as official
 from .model import BERT
 
-PROBLEMS = ("classes", "multilabel", "regression")
+PROBLEMS = {  # ours: transformers'
+    "classes": "single_label_classification",
+    "multilabel": "multi_label_classification",
+    "regression": "regression",
+}
 
 
-class _Head(Module):
+class _Head(Pretrained):
     """A body, with or without pooler, and one linear layer after dropout."""
 
-    pooled = True
+    configs = BERT.configs
+    pooled = True  # reads the pooler
+    names = official.CLASSIFIER
 
     def __init__(self, bert: BERT, outputs: int):
         if outputs < 1:
@@ -29,6 +37,30 @@ class _Head(Module):
         self.dropout = Dropout(bert.config.dropout, bert.rng)
         head = Linear(bert.config.width, outputs, bert.rng)
         self.head = head.astype(bert.tokens.weight.dtype)
+
+    @classmethod
+    def from_settings(cls, settings, config, arrays):
+        layer = next(row.official for row in cls.names.rows if row.ours == ("head.weight",))
+        if layer not in arrays:
+            raise CheckpointError(
+                f"{cls.__name__}: there is no {layer}; to begin with a new head, load BERT and "
+                f"give it to {cls.__name__}"
+            )
+        return cls._with_outputs(
+            BERT.from_settings(settings, config, arrays), len(arrays[layer]), config
+        )
+
+    @classmethod
+    def _with_outputs(cls, bert, outputs, config):
+        return cls(bert, outputs)
+
+    def as_official(self):
+        labels = [f"LABEL_{i}" for i in range(len(self.head.weight.data))]
+        config = self.bert.official_config() | {
+            "id2label": {str(i): label for i, label in enumerate(labels)},
+            "label2id": {label: i for i, label in enumerate(labels)},
+        }
+        return official.CONFIG, self.names, config
 
     def forward(self, ids: np.ndarray, types=None, mask=None) -> Tensor:
         hidden = self.bert(ids, types, mask)
@@ -52,6 +84,16 @@ class BERTClassifier(_Head):
             raise ValueError(f"BERTClassifier: problem is {problem!r}; expected one of {known}")
         super().__init__(bert, classes)
         self.problem = problem
+
+    @classmethod
+    def _with_outputs(cls, bert, outputs, config):
+        given = config.get("problem_type") or PROBLEMS["regression" if outputs == 1 else "classes"]
+        problems = {theirs: ours for ours, theirs in PROBLEMS.items()}
+        return cls(bert, outputs, problems.get(given, given))
+
+    def as_official(self):
+        table, names, config = super().as_official()
+        return table, names, config | {"problem_type": PROBLEMS[self.problem]}
 
     def loss(self, ids: np.ndarray, labels: np.ndarray, *, types=None, mask=None) -> Tensor:
         """Mean cross-entropy, of each yes or no (multilabel), or mean squared error (regression).
@@ -91,6 +133,7 @@ class BERTTagger(_Head):
     """A decision on each token.  (B, T) -> logits (B, T, classes)"""
 
     pooled = False
+    names = official.TAGGER
 
     def loss(self, ids: np.ndarray, labels: np.ndarray, *, types=None, mask=None) -> Tensor:
         """Mean cross-entropy.  labels: (B, T) classes, -100 where none counts (padding, pieces)."""
@@ -101,10 +144,15 @@ class BERTSpans(_Head):
     """Where the answer to a question begins and ends.  (B, T) -> logits (B, T, 2)"""
 
     pooled = False
+    names = official.SPANS
 
     def __init__(self, bert: BERT):
         super().__init__(bert, 2)
         self.dropout = Dropout(0.0, bert.rng)  # the authors' has none here
+
+    @classmethod
+    def _with_outputs(cls, bert, outputs, config):
+        return cls(bert)
 
     def loss(
         self, ids: np.ndarray, starts: np.ndarray, ends: np.ndarray, *, types=None, mask=None
@@ -138,8 +186,14 @@ class BERTSpans(_Head):
 class BERTChoice(_Head):
     """One of K sequences.  ids, types, mask: (B, K, T) -> logits (B, K)"""
 
+    names = official.CHOICE
+
     def __init__(self, bert: BERT):
         super().__init__(bert, 1)
+
+    @classmethod
+    def _with_outputs(cls, bert, outputs, config):
+        return cls(bert)
 
     def forward(self, ids: np.ndarray, types=None, mask=None) -> Tensor:
         ids = np.asarray(ids)

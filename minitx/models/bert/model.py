@@ -12,13 +12,16 @@ Where we deviate or choose:
 from __future__ import annotations
 
 import copy
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
 
 from ... import ops
+from ...checkpoint import Pretrained
 from ...nn import Block, Dropout, Embedding, Encoder, LayerNorm, Linear
 from ...tensor import Tensor
+from ..official import bert as official
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ class BERTConfig:
         return cls(layers=24, heads=16, width=1024)
 
 
-class BERT(Encoder):
+class BERT(Pretrained, Encoder):
     """States of every token, (B, T, C), each of which has seen the whole sequence.
 
     pooler: a dense layer with tanh on the first token's state, which sentence-level heads read.
@@ -105,6 +108,22 @@ class BERT(Encoder):
             C = self.config.width
             twin.pooler = Linear(C, C, self.rng).astype(self.tokens.weight.dtype)
         return twin
+
+    configs = (official.CONFIG,)
+
+    @classmethod
+    def from_settings(cls, settings, config, arrays) -> BERT:
+        """Without pooler where the files have none, as those of token-level heads."""
+        return cls(BERTConfig(**settings), pooler=any("pooler.dense." in name for name in arrays))
+
+    def as_official(self):
+        return official.CONFIG, official.MODEL, self.official_config()
+
+    def official_config(self) -> dict:
+        """What the body has in ``config.json``."""
+        c = self.config
+        hidden = c.hidden or 4 * c.width
+        return official.CONFIG.save(dataclasses.asdict(c) | {"hidden": hidden})
 
     def represent(self, ids: np.ndarray, types: np.ndarray | None = None) -> Tensor:
         """Token + position + segment (figure 2), normalised.  ids, types: (B, T) -> (B, T, C)"""

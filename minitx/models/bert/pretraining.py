@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from ... import ops
+from ...checkpoint import Pretrained
 from ...nn import LayerNorm, Linear, Module, constant
 from ...tensor import Tensor
+from ..official import bert as official
 from .model import BERT
 
 
@@ -26,7 +28,7 @@ class MaskedLMHead(Module):
         return ops.linear(self.norm(self.transform(hidden)), table, self.bias)
 
 
-class BERTPretraining(Module):
+class BERTPretraining(Pretrained):
     """Masked language model and next sentence prediction, or one of them."""
 
     def __init__(self, bert: BERT, mlm: bool = True, nsp: bool = True):
@@ -36,6 +38,19 @@ class BERTPretraining(Module):
         dtype = bert.tokens.weight.dtype
         self.mlm = MaskedLMHead(bert).astype(dtype) if mlm else None
         self.nsp = Linear(bert.config.width, 2, bert.rng).astype(dtype) if nsp else None
+
+    configs = BERT.configs
+
+    @classmethod
+    def from_settings(cls, settings, config, arrays) -> BERTPretraining:
+        """With the tasks whose weights are there."""
+        mlm, nsp = ("cls.predictions.bias" in arrays, "cls.seq_relationship.weight" in arrays)
+        return cls(BERT.from_settings(settings, config, arrays), mlm, nsp)
+
+    def as_official(self):
+        tables = {(True, True): official.PRETRAINING, (True, False): official.MASKED_LM}
+        names = tables.get((bool(self.mlm), bool(self.nsp)), official.NEXT_SENTENCE)
+        return official.CONFIG, names, self.bert.official_config()
 
     def forward(
         self, ids: np.ndarray, types=None, mask=None

@@ -1,7 +1,8 @@
-"""Names in the official checkpoints of BERT, as transformers writes them, one table a class."""
+"""Names and settings of the official BERT, as transformers writes them; a table for each class."""
 
 from __future__ import annotations
 
+from ...checkpoint.configs import ConfigTable
 from ...checkpoint.names import NameTable, names
 
 _PARTS = ("weight", "bias")
@@ -88,3 +89,28 @@ CLASSIFIER = _head_table("BertForSequenceClassification", _pairs({"head": "class
 TAGGER = _head_table("BertForTokenClassification", _pairs({"head": "classifier"}))
 SPANS = _head_table("BertForQuestionAnswering", _pairs({"head": "qa_outputs"}))
 CHOICE = _head_table("BertForMultipleChoice", _pairs({"head": "classifier"}))
+
+CONFIG = ConfigTable(
+    "bert",
+    needed={
+        "vocab_size": "vocab_size",
+        "context": "max_position_embeddings",
+        "layers": "num_hidden_layers",
+        "heads": "num_attention_heads",
+        "width": "hidden_size",
+        "hidden": "intermediate_size",
+    },
+    optional={
+        "types": "type_vocab_size",
+        "dropout": ("hidden_dropout_prob", "attention_probs_dropout_prob"),
+        "activation": "hidden_act",
+        "eps": "layer_norm_eps",
+        "pad": "pad_token_id",
+    },
+    fixed={
+        "position_embedding_type": ("absolute",),
+        "is_decoder": (False,),
+        "add_cross_attention": (False,),
+    },
+    values={"hidden_act": {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh"}},
+)

@@ -1,7 +1,8 @@
-"""Names in the official checkpoints of GPT-1, GPT-2 and GPT-Neo, as transformers writes them."""
+"""Names and settings of the official GPT-1, GPT-2 and GPT-Neo, as transformers writes them."""
 
 from __future__ import annotations
 
+from ...checkpoint.configs import ConfigTable
 from ...checkpoint.names import join, names, transpose
 
 _QKV = "blocks.{}.attention.{query,key,value}"
@@ -62,6 +63,7 @@ GPT2 = names(
         "transformer.h.{}.attn.masked_bias",
         "transformer.h.{}.crossattention.bias",
         "transformer.h.{}.crossattention.masked_bias",
+        "score.weight",
     ),
     optional_prefix="transformer.",
 )
@@ -83,3 +85,74 @@ GPT_NEO = names(
     ignored=("transformer.h.{}.attn.attention.bias", "transformer.h.{}.attn.attention.masked_bias"),
     optional_prefix="transformer.",
 )
+
+_SIZES = {"vocab_size": "vocab_size", "context": "n_positions", "width": "n_embd"}
+_SIZES |= {"layers": "n_layer", "heads": "n_head"}
+_DROPOUT = {"dropout": ("resid_pdrop", "embd_pdrop", "attn_pdrop")}
+_TANH = ("gelu_new", "gelu_pytorch_tanh")
+
+
+def _four_times(settings):
+    return 4 * settings["width"]
+
+
+def _alternating(settings):
+    return [("global", "local")[i % 2] for i in range(settings["layers"])]
+
+
+def _alternating_types(settings):
+    layers = settings["layers"]
+    last = [[["global"], 1]] if layers % 2 else []
+    return [[["global", "local"], layers // 2], *last]
+
+
+GPT1_CONFIG = ConfigTable(
+    "openai-gpt",
+    needed=_SIZES,
+    optional={**_DROPOUT, "eps": "layer_norm_epsilon"},
+    fixed={"afn": ("gelu", *_TANH)},  # "gelu" is the tanh form there
+    ours={"norm_first": False, "window": 0, "qkv_bias": True, "scaled": True}
+    | {"cross_attention": False},
+)
+
+GPT2_CONFIG = ConfigTable(
+    "gpt2",
+    needed=_SIZES,
+    optional={
+        **_DROPOUT,
+        "eps": "layer_norm_epsilon",
+        "cross_attention": "add_cross_attention",
+    },
+    fixed={
+        "activation_function": _TANH,
+        "n_inner": (None, _four_times),
+        "scale_attn_weights": (True,),
+        "scale_attn_by_inverse_layer_idx": (False,),
+    },
+    ours={"norm_first": True, "window": 0, "qkv_bias": True, "scaled": True},
+)
+
+GPT_NEO_CONFIG = ConfigTable(
+    "gpt_neo",
+    needed={
+        "vocab_size": "vocab_size",
+        "context": "max_position_embeddings",
+        "width": "hidden_size",
+        "layers": "num_layers",
+        "heads": "num_heads",
+        "window": "window_size",
+    },
+    optional={
+        "dropout": ("resid_dropout", "embed_dropout", "attention_dropout"),
+        "eps": "layer_norm_epsilon",
+    },
+    fixed={
+        "activation_function": _TANH,
+        "intermediate_size": (None, _four_times),
+        "attention_layers": (_alternating,),
+        "attention_types": (_alternating_types,),
+    },
+    ours={"norm_first": True, "qkv_bias": False, "scaled": False, "cross_attention": False},
+)
+
+FAMILIES = ((GPT1_CONFIG, GPT1), (GPT2_CONFIG, GPT2), (GPT_NEO_CONFIG, GPT_NEO))
