@@ -272,6 +272,43 @@ def test_a_join_of_arrays_that_do_not_fit_together():
         table.save(state)
 
 
+# --- former names, larger models, reports ---
+
+
+def renamed():
+    return names(
+        "tiny.Renamed",
+        ("norms.{}.weight", "layer.{}.norm.weight"),
+        ("tokens.weight", "wte.weight"),
+        tied={"head.weight": "wte.weight"},
+        ignored=("classifier.weight",),
+        extra_prefix="model.",
+        former={"layer.{}.norm.gamma": "layer.{}.norm.weight"},
+    )
+
+
+@pytest.mark.parametrize("prefix", ["", "model."])
+@pytest.mark.parametrize("part", ["weight", "gamma"])
+def test_former_names_and_a_larger_models_prefix_are_read_and_not_written(prefix, part):
+    table, x, tokens = renamed(), np.arange(3.0), np.ones((2, 2))
+    given = {f"{prefix}layer.0.norm.{part}": x, f"{prefix}wte.weight": tokens}
+    given["classifier.weight"] = x
+    ours = {"norms.0.weight": (3,), "tokens.weight": (2, 2)}
+    loaded = table.load(given, ours)
+    np.testing.assert_array_equal(loaded["norms.0.weight"], x)
+    saved = table.save(loaded)
+    assert saved.keys() == {"layer.0.norm.weight", "wte.weight", "head.weight"}
+    assert table.save(loaded, aliases=False).keys() == {"layer.0.norm.weight", "wte.weight"}
+    assert list(table.mapping(given, ours).values()) == [["norms.0.weight"], ["tokens.weight"], []]
+
+
+def test_a_former_name_beside_todays_must_agree():
+    given = {"layer.0.norm.weight": np.ones(3), "wte.weight": np.ones((2, 2))}
+    ours = {"norms.0.weight": (3,), "tokens.weight": (2, 2)}
+    with pytest.raises(CheckpointError, match="layer.0.norm.gamma must equal layer.0.norm.weight"):
+        renamed().load({**given, "layer.0.norm.gamma": np.zeros(3)}, ours)
+
+
 # --- making and finding tables ---
 
 

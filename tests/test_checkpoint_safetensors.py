@@ -16,6 +16,7 @@ from hypothesis.extra import numpy as hnp
 from minitx.checkpoint import (
     CheckpointError,
     load_safetensors,
+    read_dtypes,
     read_metadata,
     save_safetensors,
 )
@@ -122,6 +123,7 @@ def test_bfloat16_comes_as_float32():
     assert_same(loaded["x"], np.array([0, -1.5, 3.140625, np.inf, 2.0**-133], "f4"))
     assert_same(loaded["scalar"], np.float32(2))
     assert all(a.flags.owndata and a.flags.writeable for a in loaded.values())
+    assert read_dtypes(FIXTURES / "bf16.safetensors") == {"x": "BF16", "scalar": "BF16"}
 
 
 def test_every_bfloat16_pattern(tmp_path):

@@ -114,6 +114,33 @@ def test_cached_attention_equals_the_full_pass(chunks, window, kernels):
     np.testing.assert_allclose(np.concatenate(parts, axis=1), full, rtol=0, atol=1e-13)
 
 
+@both_kernels
+def test_a_context_is_projected_once_and_not_looked_at_again(kernels):
+    rng = np.random.default_rng(2)
+    layer, x = attention(rng), Tensor(rng.standard_normal((2, 3, 6)))
+    context = Tensor(rng.standard_normal((2, 4, 6)))
+    mask = np.array([[1, 1, 0, 1], [1, 1, 1, 1]], bool)[:, None, None, :]
+    with use_kernels(kernels), no_grad():
+        full = layer(x, context, mask).data
+        cache = KVCache(4)
+        parts = [layer(x[:, :1], context, mask, cache=cache).data]
+        parts += [layer(x[:, t : t + 1], context * 0, mask, cache=cache).data for t in (1, 2)]
+    np.testing.assert_allclose(np.concatenate(parts, axis=1), full, rtol=0, atol=1e-13)
+    with pytest.raises(RuntimeError, match="use no_grad"):
+        layer(x, context, cache=cache)
+
+
+def test_a_cache_goes_on_with_the_rows_asked_for():
+    cache, rng = KVCache(3), np.random.default_rng(3)
+    k, v = rng.standard_normal((2, 3, 2, 2, 4))
+    cache.append(k, v)
+    cache.reorder(np.array([2, 0, 2]))
+    keys, values = cache.append(k[:, :, :1], v[:, :, :1])
+    np.testing.assert_array_equal(keys[:, :, :2], k[[2, 0, 2]])
+    np.testing.assert_array_equal(values[:, :, :2], v[[2, 0, 2]])
+    np.testing.assert_array_equal(keys[:, :, 2:], k[:, :, :1])
+
+
 def test_a_cache_overflows_with_an_error_and_keeps_what_it_has():
     cache = KVCache(3)
     k = np.ones((1, 2, 2, 4), np.float32)
