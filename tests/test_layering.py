@@ -35,6 +35,7 @@ HOUSE = """
     5  models           sampling gpt gpt_finetune vit mae t2t_vit decoding transformer resnet
     5  train            evaluate log terminal trainer
     6  .                warmup selftest doctor
+    6  oracle           literal bundle
     7  .                cli __main__
 """
 INSTALLED = {"numpy", "numba", "llvmlite"}  # all that minitx needs; Numba brings the last
