@@ -1,4 +1,4 @@
-"""The command line: ``minitx warmup``, ``minitx doctor``.
+"""The command line: ``minitx warmup``, ``minitx doctor``, and those of ``COMMANDS``.
 
 Results go to standard output, progress and errors to standard error.
 """
@@ -6,12 +6,18 @@ Results go to standard output, progress and errors to standard error.
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 import time
 
 from . import doctor
 from .jit import COMPILED, cache_folder
 from .warmup import warm_up
+
+# Name -> the module that has ``add_arguments(parser)``, imported when called for; what it does.
+COMMANDS = {
+    "dump": ("oracle.command", "write a golden bundle: a run's numbers, to check a port against"),
+}
 
 
 def warmup(options: argparse.Namespace) -> int:
@@ -40,6 +46,7 @@ def warmup(options: argparse.Namespace) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit code.  arguments: those of the process unless given."""
+    arguments = sys.argv[1:] if arguments is None else arguments
     parser = argparse.ArgumentParser(
         prog="minitx", description="Transformers end to end, on NumPy and Numba."
     )
@@ -62,5 +69,9 @@ def main(arguments: list[str] | None = None) -> int:
         "The exit code is 1 only if results are wrong.",
     )
     command.set_defaults(run=lambda options: doctor.main())
+    for name, (module, does) in COMMANDS.items():
+        command = commands.add_parser(name, help=does)
+        if arguments[:1] == [name]:
+            importlib.import_module(f"minitx.{module}").add_arguments(command)
     options = parser.parse_args(arguments)
     return options.run(options)

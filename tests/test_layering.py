@@ -32,10 +32,10 @@ HOUSE = """
     4  data             text shuffled labelled digits scenes idx cifar folder augment batches
     5  models.official  gpt vit mae t2t_vit transformer bert resnet
     5  models.bert      model inputs pretraining finetune
-    5  models           sampling gpt gpt_finetune vit mae t2t_vit decoding transformer resnet
+    5  models           sampling gpt gpt_finetune vit mae t2t_vit decoding transformer resnet registry
     5  train            evaluate log terminal trainer
     6  .                warmup selftest doctor
-    6  oracle           literal bundle
+    6  oracle           literal bundle conventions dump command
     7  .                cli __main__
 """
 INSTALLED = {"numpy", "numba", "llvmlite"}  # all that minitx needs; Numba brings the last

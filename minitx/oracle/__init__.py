@@ -1,5 +1,6 @@
 """Golden bundles: a model's numbers written down, to check other programs against."""
 
 from .bundle import Bundle, BundleError, Node
+from .dump import dump
 
-__all__ = ["Bundle", "BundleError", "Node"]
+__all__ = ["Bundle", "BundleError", "Node", "dump"]
