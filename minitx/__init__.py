@@ -10,7 +10,7 @@ x.grad
 from . import coretype  # noqa: F401  (before anything loads NumPy)
 
 # isort: split
-from . import checkpoint, data, models, nn, ops, optim, text, train
+from . import checkpoint, data, models, nn, ops, optim, oracle, text, train
 from .flops import count_multiply_adds
 from .gradcheck import gradcheck
 from .jit import use_kernels
@@ -26,7 +26,7 @@ keep_freed_memory()
 # fmt: off
 __all__ = [
     "Observer", "Tensor", "checkpoint", "count_multiply_adds", "data", "explain_nan", "get_threads",
-    "gradcheck", "models", "nn", "no_grad", "observing", "op", "ops", "optim", "release_blas",
-    "set_threads", "text", "trace", "train", "use_kernels", *ops.__all__,
+    "gradcheck", "models", "nn", "no_grad", "observing", "op", "ops", "optim", "oracle",
+    "release_blas", "set_threads", "text", "trace", "train", "use_kernels", *ops.__all__,
 ]
 # fmt: on

@@ -16,7 +16,7 @@ from .warmup import warm_up
 
 # Name -> the module that has ``add_arguments(parser)``, imported when called for; what it does.
 COMMANDS = {
-    "dump": ("oracle.command", "write a golden bundle: a run's numbers, to check a port against"),
+    "dump": ("oracle.dump_command", "write a golden bundle: a run's numbers, to check a port against"),
 }
 
 

@@ -69,14 +69,18 @@ class Node:
 class Bundle:
     """``arrays`` by their full names, ``manifest`` as in the JSON file, ``nodes`` by name.
 
+    ``path`` is where it was read from, without a suffix.
+
     bundle = Bundle.read("golden/gpt2")
     bundle.arrays["value/blocks.0.attention.self_attend"]
     value, vjp = bundle.nodes["blocks.0.attention.self_attend"].run(bundle.arrays)
     bundle.tolerance("grad/tokens.weight")
     """
 
-    def __init__(self, arrays: dict[str, np.ndarray], manifest: dict[str, Any]):
-        self.arrays, self.manifest = arrays, manifest
+    def __init__(
+        self, arrays: dict[str, np.ndarray], manifest: dict[str, Any], path: Path | None = None
+    ):
+        self.arrays, self.manifest, self.path = arrays, manifest, path
         self.nodes = {x["name"]: Node(**x) for x in manifest["nodes"]}
 
     @classmethod
@@ -86,8 +90,10 @@ class Bundle:
         Raises FileNotFoundError, BundleError, or CheckpointError for a bad safetensors file.
         """
         stem = strip(stem)
+        listed = stem.with_name(f"{stem.name}.txt").read_bytes()
+        raw = stem.with_name(f"{stem.name}.json").read_bytes()
         try:
-            manifest = json.loads(stem.with_name(f"{stem.name}.json").read_bytes())
+            manifest = json.loads(raw)
             known = manifest["format"], manifest["version"]
         except (ValueError, KeyError, TypeError) as error:
             raise BundleError(f"{stem}.json: no manifest of a bundle: {error!r}") from None
@@ -96,7 +102,9 @@ class Bundle:
         path = stem.with_name(f"{stem.name}.safetensors")
         try:
             _compare(f"{path}", _of_file(path), manifest["file"])
-            bundle = cls(load_safetensors(path), manifest)
+            if listed != index(manifest, raw).encode():
+                raise BundleError(f"{stem}.txt and {stem}.json do not belong together")
+            bundle = cls(load_safetensors(path), manifest, stem)
             bundle.verify()
         except (KeyError, TypeError, AttributeError) as error:
             raise BundleError(f"{stem}.json: the manifest is incomplete: {error!r}") from None
@@ -147,7 +155,8 @@ def write(
     stem.parent.mkdir(parents=True, exist_ok=True)
     path = stem.with_name(f"{stem.name}.safetensors")
     save_safetensors(path, arrays, {"format": FORMAT, "version": str(VERSION)})
-    offset = 8 + int.from_bytes(path.open("rb").read(8), "little")
+    with open(path, "rb") as written:
+        offset = 8 + int.from_bytes(written.read(8), "little")
     tensors: dict[str, dict[str, Any]] = {}
     for name, x in load_safetensors(path).items():  # in the order of the file
         kind, tolerance = name.partition("/")[0], float(tolerances.get(name, 0.0))
@@ -155,17 +164,18 @@ def write(
         offset += x.nbytes
     file = {"name": path.name, **_of_file(path)}
     whole = {"format": FORMAT, "version": VERSION, **manifest, "file": file, "tensors": tensors}
-    with atomic_write(stem.with_name(f"{stem.name}.txt")) as out:
-        out.write(index(whole).encode())
-    with atomic_write(stem.with_name(f"{stem.name}.json")) as out:
-        out.write(to_json(whole).encode())
+    raw = to_json(whole).encode()
+    for suffix, content in ("txt", index(whole, raw).encode()), ("json", raw):
+        with atomic_write(stem.with_name(f"{stem.name}.{suffix}")) as out:
+            out.write(content)
     return Bundle.read(stem)
 
 
-def index(manifest: Mapping[str, Any]) -> str:
-    """The list of arrays as lines of words, closed by its own CRC-32."""
+def index(manifest: Mapping[str, Any], raw: bytes) -> str:
+    """The list of arrays as lines of words, closed by its own CRC-32.  raw: the manifest's file."""
     file, tensors = manifest["file"], manifest["tensors"]
-    lines = [f"minitx-bundle {VERSION} {len(tensors)} {file['bytes']} {file['crc32']}\n"]
+    sums = f"{file['bytes']} {file['crc32']} {len(raw)} {zlib.crc32(raw):08x}"
+    lines = [f"minitx-bundle {VERSION} {len(tensors)} {sums}\n"]
     for name, x in tensors.items():
         sizes = " ".join(map(str, [len(x["shape"]), *x["shape"]]))
         lines.append(f"{name} {x['dtype']} {x['offset']} {x['bytes']} {x['crc32']} {sizes}\n")
