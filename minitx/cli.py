@@ -16,7 +16,8 @@ from .warmup import warm_up
 
 # Name -> the module that has ``add_arguments(parser)``, imported when called for; what it does.
 COMMANDS = {
-    "dump": ("oracle.dump_command", "write a golden bundle: a run's numbers, to check a port against"),
+    "conformance": ("oracle.conformance_command", "small cases of every op, to check a port with"),
+    "dump": ("oracle.dump_command", "write a golden bundle: a run's numbers, to compare with"),
 }
 
 

@@ -35,7 +35,8 @@ HOUSE = """
     5  models           sampling gpt gpt_finetune vit mae t2t_vit decoding transformer resnet registry
     5  train            evaluate log terminal trainer
     6  .                warmup selftest doctor
-    6  oracle           literal bundle conventions dump dump_command
+    6  oracle           literal tolerance bundle conventions dump dump_command
+    6  oracle           cases conformance judge conformance_command
     7  .                cli __main__
 """
 INSTALLED = {"numpy", "numba", "llvmlite"}  # all that minitx needs; Numba brings the last

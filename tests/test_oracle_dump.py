@@ -18,7 +18,7 @@ from minitx.models.official.gpt import GPT2
 from minitx.models.registry import FAMILIES, example, presets
 from minitx.nn import Dropout, Linear, Module
 from minitx.optim import SGD, AdamW
-from minitx.oracle.dump import tolerance
+from minitx.oracle.tolerance import tolerance
 from minitx.tensor import Tensor, unbroadcast
 
 RNG = np.random.default_rng(0)
@@ -153,9 +153,9 @@ def test_tolerances_are_ten_times_what_float32_is_off():
     assert tolerance("x", np.zeros(2), np.zeros(2), 100.0) == pytest.approx(1e-10)
     assert tolerance("ids", np.arange(3), np.arange(3), 1.0) == 0
     for y in np.zeros(3), None, np.zeros(2):
-        with pytest.raises(ValueError, match="dump: x "):
+        with pytest.raises(ValueError, match="oracle: x "):
             tolerance("x", x, y, 0.0)
-    with pytest.raises(ValueError, match="dump: ids, int64, is not the same in float32"):
+    with pytest.raises(ValueError, match="oracle: ids, int64, is not the same in float32"):
         tolerance("ids", np.arange(3), np.arange(3) + 1, 1.0)
 
 

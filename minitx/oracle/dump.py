@@ -25,8 +25,8 @@ from ..trace import Record, Trace, trace
 from .bundle import Bundle, Path, write
 from .conventions import conventions
 from .literal import encode
+from .tolerance import FLOOR, MARGIN, largest, tolerance
 
-MARGIN, FLOOR = 10, 1e-6
 # What a port of attention computes on the way, and our fused kernel never stores.
 UNFOLDED = "attend.scores", "attend.prob", "dscores.dprob", "dscores.dscores"
 
@@ -59,9 +59,10 @@ def dump(
     settings = inputs, steps, optimizer, loss, unfold
     with use_kernels("ref"):
         wide, narrow = _Run(model, np.float64, *settings), _Run(model, np.float32, *settings)
-    largest = _largest(wide.arrays)
+    kinds = {name: name.partition("/")[0] for name in wide.arrays}
+    sizes = {kind: largest(wide.of_kind(kind)) for kind in set(kinds.values())}
     tolerances = {
-        name: tolerance(name, x, narrow.arrays.get(name), largest[name.partition("/")[0]])
+        name: tolerance(name, x, narrow.arrays.get(name), sizes[kinds[name]])
         for name, x in wide.arrays.items()
     }
     pairs = zip(wide.losses, narrow.losses, strict=True)
@@ -79,23 +80,6 @@ def dump(
         "nodes": wide.nodes,
     }
     return write(path, wide.arrays, tolerances, manifest)
-
-
-def tolerance(name: str, x: np.ndarray, y: np.ndarray | None, largest: float) -> float:
-    """Ten times the largest error of ``y``, the float32 form of ``x``; 0 for what is no float."""
-    if y is None or y.shape != x.shape:
-        raise ValueError(f"dump: {name} comes out in float64 but not in float32")
-    if x.dtype.kind != "f":
-        if not np.array_equal(x, y):
-            raise ValueError(f"dump: {name}, {x.dtype}, is not the same in float32")
-        return 0.0
-    finite = np.isfinite(x)
-    alike = np.array_equal(x[~finite], y[~finite], equal_nan=True)
-    if not alike or not np.isfinite(y[finite]).all():
-        raise ValueError(f"dump: {name} is finite in one of float64 and float32 alone")
-    x, y = x[finite], y[finite]
-    size, error = np.abs(x).max(initial=0.0), np.abs(x - y).max(initial=0.0)
-    return float(max(MARGIN * error, FLOOR * max(size, FLOOR * largest)))
 
 
 class _Run:
@@ -144,6 +128,9 @@ class _Run:
 
     def _add(self, name: str, x: np.ndarray) -> None:
         self.arrays[name] = np.array(x)  # what an optimizer packed is overwritten by its step
+
+    def of_kind(self, kind: str) -> dict[str, np.ndarray]:
+        return {name: x for name, x in self.arrays.items() if name.startswith(f"{kind}/")}
 
     def _record(self, seen: Trace, unfold: bool) -> None:
         for name, x in self._inputs.items():
@@ -270,16 +257,6 @@ def _convert(x: Any, dtype: Any) -> Any:
 
 def _same(x: np.ndarray, y: np.ndarray) -> bool:
     return x.dtype == y.dtype and x.shape == y.shape and np.array_equal(x, y)
-
-
-def _largest(arrays: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """The largest finite number of each kind of array."""
-    sizes: dict[str, float] = {}
-    for name, x in arrays.items():
-        kind = name.partition("/")[0]
-        finite = np.abs(x[np.isfinite(x)]) if x.dtype.kind == "f" else np.zeros(0)
-        sizes[kind] = max(sizes.get(kind, 0.0), float(finite.max(initial=0.0)))
-    return sizes
 
 
 def _config(model: Module) -> dict[str, Any]:
