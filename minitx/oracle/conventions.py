@@ -21,8 +21,8 @@ MEANING = {
     "attend": f"{_ATTEND}; q (B, H, T, D), k and v (B, H, S, D)",
     "self_attend": f"{_ATTEND}; x (B, T, 3 C) holds q, then k, then v, C columns each; head h owns "
     "columns h D to (h + 1) D of each, and of the result (B, T, C)",
-    "batch_norm": "(x - mean) / sqrt(var + eps) * weight + bias, eps inside the square root, over "
-    "all axes but the second, biased variance",
+    "batch_norm": "activation((x - mean) / sqrt(var + eps) * weight + bias + residual), eps inside "
+    "the square root, over all axes but the second, biased variance",
     "conv2d": "images (B, C, H, W), weight (out, in, height, width), correlation (no flip)",
     "cross_entropy": "mean: the sum over targets other than ignore_index by their number",
     "dropout": "kept elements are scaled by 1 / (1 - p)",
