@@ -261,7 +261,7 @@ def test_bad_commands(run, only, said, few, capsys):
 def test_bad_folders_to_write(tmp_path, capsys):
     (tmp_path / "mine.txt").write_text("precious")
     assert cli.main(["conformance", "write", str(tmp_path)]) == 2
-    assert "there is something else in it" in capsys.readouterr().err
+    assert "there is something else in it, mine.txt" in capsys.readouterr().err
     with pytest.raises(BundleError, match="no case fits 'summa'; there are negative.matrix"):
         write(tmp_path / "new", "summa")
     assert list(tmp_path.iterdir()) == [tmp_path / "mine.txt"]
@@ -285,3 +285,5 @@ def test_an_interrupted_write_leaves_no_folder_of_cases(few, monkeypatch):
         write(few)
     with pytest.raises(FileNotFoundError):
         check(few, "port {case}")
+    monkeypatch.undo()
+    assert len(write(few, "add.*")) == 4

@@ -50,8 +50,10 @@ def write(folder: Path, pattern: str = "*") -> list[str]:
     Raises BundleError on a folder that holds something else, and if nothing fits.
     """
     folder = pathlib.Path(folder)
-    if folder.exists() and any(folder.iterdir()) and not (folder / "index.txt").exists():
-        raise BundleError(f"{folder}: there is something else in it; expected a new folder")
+    found = {x.name for x in folder.iterdir()} if folder.exists() else set()
+    if "index.txt" not in found and found - CASES.keys():
+        strange = min(found - CASES.keys())
+        raise BundleError(f"{folder}: there is something else in it, {strange}; expected a new one")
     names = [name for name in CASES if fnmatch.fnmatchcase(name, pattern)]
     if not names:
         raise BundleError(f"no case fits {pattern!r}; there are {', '.join(CASES)}")
