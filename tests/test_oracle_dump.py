@@ -15,7 +15,7 @@ import minitx
 from minitx import cli, ops, oracle, use_kernels
 from minitx.models.gpt import GPTConfig
 from minitx.models.official.gpt import GPT2
-from minitx.models.registry import FAMILIES, example, presets
+from minitx.models.registry import FAMILIES, _changed, example, presets
 from minitx.nn import Dropout, Linear, Module
 from minitx.optim import SGD, AdamW
 from minitx.oracle.tolerance import tolerance
@@ -272,8 +272,10 @@ def test_the_config_can_be_set_in_two_ways(tmp_path, capsys):
         (["gpt9"], "no preset is named 'gpt9'; there are gpt"),
         (["gpt2", "--set", "depth=3"], "GPTConfig has no field 'depth'; it has context"),
         (["gpt2", "--set", "depth"], "--set depth: expected FIELD=VALUE"),
-        (["gpt2", "--layers", "two"], "GPTConfig.layers is 'two'; expected int, as 12"),
-        (["gpt2", "--set", "scaled=1"], "GPTConfig.scaled is '1'; expected true or false"),
+        (["gpt2", "--layers", "two"], "GPTConfig.layers is 'two'; expected int"),
+        (["gpt2", "--set", "scaled=1"], "GPTConfig.scaled is '1'; expected bool"),
+        (["gpt2", "--set", "eps=small"], "GPTConfig.eps is 'small'; expected float"),
+        (["gpt2", "--set", "layers.a=3"], "GPTConfig.layers has no fields, 'a' neither"),
         (["gpt2", "--small", "--heads", "3"], "width 16 is not a multiple of heads 3"),
         (["gpt2", "--small", "--batch", "0"], "a batch of 0; expected at least 1"),
         (["gpt2", "--small", "--steps", "-1"], "steps is -1"),
@@ -286,9 +288,37 @@ def test_the_command_refuses_what_does_not_fit(arguments, said, tmp_path, capsys
     assert not list(tmp_path.iterdir())
 
 
+def test_fields_of_fields_and_values_as_text():
+    @dataclasses.dataclass(frozen=True)
+    class Outer:
+        inner: GPTConfig
+        size: int | tuple = 3
+        scale: float | None = None
+        name: str = "a"
+
+    outer = Outer(GPTConfig(7, 5, 1, 3, 6))
+    changes = {"inner.heads": "2", "inner.eps": "1", "inner.window": 4, "size": "(2, 3)"}
+    changed = _changed(outer, changes | {"scale": "0.5", "name": "3"})
+    assert changed == Outer(GPTConfig(7, 5, 1, 2, 6, eps=1.0, window=4), (2, 3), 0.5, "3")
+    assert type(changed.inner.eps) is float
+    assert _changed(changed, {"scale": "None"}).scale is None
+
+
+def test_dropout_is_off_unless_it_is_set():
+    model, _ = example("gpt2", small=True, changes={"dropout": "0.5"})
+    assert model.config.dropout == 0.5
+    FAMILIES["noisy"] = dataclasses.replace(
+        FAMILIES["gpt"], presets={"noisy": lambda: GPTConfig(7, 5, 1, 3, 6, dropout=0.1)}
+    )
+    try:
+        assert example("noisy")[0].config.dropout == 0
+    finally:
+        del FAMILIES["noisy"]
+
+
 def test_examples_are_the_same_every_time():
     for family in FAMILIES.values():
-        name = next(iter(family.presets()))
+        name = next(iter(family.presets))
         (model, inputs), (again, same) = (example(name, small=True) for _ in range(2))
         other, _ = example(name, small=True, seed=1)
         for x, y, z in zip(model.parameters(), again.parameters(), other.parameters(), strict=True):

@@ -8,6 +8,7 @@ A new model is a new entry of ``FAMILIES``.
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import difflib
 import math
@@ -23,18 +24,18 @@ from .gpt import GPT, GPTConfig
 
 @dataclass(frozen=True)
 class Family:
-    """A paper's models.  The presets are the config's classmethods."""
+    """A paper's models."""
 
-    config: Any  # a dataclass
     model: Callable[[Any, np.random.Generator], Module]
+    presets: Mapping[str, Callable[[], Any]]  # name -> a function that makes a config
     small: Callable[[Any], Any]  # a preset's config -> the same in a size for tests
     inputs: Callable[[Any, np.random.Generator, int], dict[str, Any]]  # config, rng, batch -> loss
-    aliases: Mapping[str, str] = dataclasses.field(default_factory=dict)  # of presets
 
-    def presets(self) -> dict[str, str]:
-        """Name -> classmethod of the config."""
-        own = [name for name, x in vars(self.config).items() if isinstance(x, classmethod)]
-        return {name: name for name in own} | dict(self.aliases)
+
+def _classmethods(config: type, prefix: str = "") -> dict[str, Callable[[], Any]]:
+    """A config's presets, with a prefix where their own names do not tell the model."""
+    own = [name for name, x in vars(config).items() if isinstance(x, classmethod)]
+    return {prefix + name: getattr(config, name) for name in own}
 
 
 def _small_gpt(c: GPTConfig) -> GPTConfig:
@@ -52,19 +53,22 @@ def _texts(c: GPTConfig, rng: np.random.Generator, batch: int) -> dict[str, Any]
 
 FAMILIES = {
     "gpt": Family(
-        GPTConfig,
         GPT,
+        _classmethods(GPTConfig)
+        | {
+            "gpt2": GPTConfig.gpt2_small,
+            "gpt3": GPTConfig.gpt3_small,
+            "gpt_neo": GPTConfig.gpt_neo_125m,
+        },
         _small_gpt,
         _texts,
-        {"gpt2": "gpt2_small", "gpt3": "gpt3_small", "gpt_neo": "gpt_neo_125m"},
     ),
 }
 
 
-def presets() -> dict[str, tuple[Family, str]]:
-    """All names -> the family, and the classmethod of its config."""
-    every = FAMILIES.values()
-    return {name: (family, own) for family in every for name, own in family.presets().items()}
+def presets() -> dict[str, Family]:
+    """The names of all presets, each with its family."""
+    return {name: family for family in FAMILIES.values() for name in family.presets}
 
 
 def example(
@@ -78,8 +82,9 @@ def example(
     """A preset's model with random weights, and random inputs of its loss by name.
 
     No weight is left at a 0 or 1 that would hide a mistake: all get noise of a size that keeps
-    activations near 1.  small: in a size for tests.  changes: fields of the config to set, numbers
-    and switches also as text.  Raises ValueError on an unknown preset or field, or a bad value.
+    activations near 1.  Dropout is off unless it is set.  small: in a size for tests.  changes:
+    fields of the config, "encoder.layers" being a field of a field; their values may be text.
+    Raises ValueError on an unknown preset or field, or a bad value.
     """
     known = presets()
     if name not in known:
@@ -87,10 +92,11 @@ def example(
         raise ValueError(f"no preset is named {name!r}; there are {', '.join(close)}")
     if batch < 1:
         raise ValueError(f"a batch of {batch}; expected at least 1")
-    family, own = known[name]
-    config = getattr(family.config, own)()
+    family = known[name]
+    config = family.presets[name]()
     config = family.small(config) if small else config
-    config = _changed(config, changes or {})
+    quiet = {key: 0.0 for key in ("dropout", "drop_path") if hasattr(config, key)}
+    config = _changed(config, quiet | dict(changes or {}))
     rng = np.random.default_rng(seed)
     model = family.model(config, rng)
     for _, x in model.named_parameters():
@@ -100,34 +106,35 @@ def example(
 
 
 def _changed(config: Any, changes: Mapping[str, Any]) -> Any:
-    """The config with other values, which may be text, of the types of those it has."""
-    fields = {field.name for field in dataclasses.fields(config)}
-    values = {}
+    """The config with other values, of the types that its fields have."""
+    kind = type(config).__name__
+    types = {field.name: field.type for field in dataclasses.fields(config)}
+    values: dict[str, Any] = {}
     for name, x in changes.items():
-        kind = type(config).__name__
-        if name not in fields:
-            raise ValueError(f"{kind} has no field {name!r}; it has {', '.join(sorted(fields))}")
-        values[name] = _parsed(f"{kind}.{name}", x, getattr(config, name))
+        field, dot, rest = name.partition(".")
+        if field not in types:
+            raise ValueError(f"{kind} has no field {field!r}; it has {', '.join(sorted(types))}")
+        before = values.get(field, getattr(config, field))
+        if dot and not dataclasses.is_dataclass(before):
+            raise ValueError(f"{kind}.{field} has no fields, {rest!r} neither")
+        if dot:
+            values[field] = _changed(before, {rest: x})
+        else:
+            values[field] = _parsed(f"{kind}.{field}", x, str(types[field]))
     return dataclasses.replace(config, **values)
 
 
-def _parsed(name: str, x: Any, before: Any) -> Any:
-    if not isinstance(x, str) or isinstance(before, str):
+def _parsed(name: str, x: Any, kind: str) -> Any:
+    """Text as a value of a type that is written like ``kind``; all else as it is."""
+    if not isinstance(x, str) or kind == "str":
         return x
-    if isinstance(before, bool):
-        if x.lower() not in ("true", "false"):
-            raise ValueError(f"{name} is {x!r}; expected true or false")
-        return x.lower() == "true"
-    parse = type(before) if isinstance(before, int | float) else _guessed
+    words = {"true": True, "false": False, "none": None}
     try:
-        return parse(x)
-    except ValueError:
-        raise ValueError(f"{name} is {x!r}; expected {parse.__name__}, as {before!r}") from None
-
-
-def _guessed(x: str) -> Any:
-    """For a field that is None or a tuple: numbers, separated by commas."""
-    if x.lower() == "none":
-        return None
-    numbers = [float(part) if "." in part else int(part) for part in x.split(",") if part]
-    return tuple(numbers) if "," in x else numbers[0]
+        value = words[x.lower()] if x.lower() in words else ast.literal_eval(x)
+    except (ValueError, SyntaxError):
+        value = x
+    if kind.startswith("float") and type(value) is int:
+        value = float(value)
+    if kind in ("bool", "int", "float") and type(value).__name__ != kind:
+        raise ValueError(f"{name} is {x!r}; expected {kind}")
+    return value

@@ -34,7 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lr", type=float, default=1e-3, help="its learning rate (0.001)")
     parser.add_argument("--unfold", action="store_true", help="attention's scores as well")
     taken = {action.dest for action in parser._actions}
-    fields = {field.name for x in FAMILIES.values() for field in dataclasses.fields(x.config)}
+    configs = [next(iter(x.presets.values()))() for x in FAMILIES.values()]
+    fields = {field.name for config in configs for field in dataclasses.fields(config)}
     for name in sorted(fields - taken):
         option = f"--{name.replace('_', '-')}"
         parser.add_argument(option, dest=f"set {name}", help=argparse.SUPPRESS)
