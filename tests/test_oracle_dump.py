@@ -53,15 +53,23 @@ def test_a_bundle_equals_transformers_to_1e_9(tmp_path):
     assert abs(bundle.manifest["loss"] - golden.meta["loss"]) < 1e-10
 
 
-def test_every_op_runs_again_from_the_bundle_alone(dumped):
+def run_again(bundle):
+    """Every op, from the bundle alone, gives the same bits."""
+    with use_kernels("ref"):
+        for name, node in bundle.nodes.items():
+            value, _ = node.run(bundle.arrays)
+            np.testing.assert_array_equal(value, bundle.arrays[f"value/{name}"], name)
+
+
+def test_every_pullback_runs_again_from_the_bundle_alone(dumped):
     _, bundle = dumped
     bundle = oracle.Bundle.read(bundle.path)
+    run_again(bundle)
     uses = Counter(x for node in bundle.nodes.values() for x in node.inputs.values())
     checked = 0
     with use_kernels("ref"):
         for name, node in bundle.nodes.items():
-            value, vjp = node.run(bundle.arrays)
-            np.testing.assert_array_equal(value, bundle.arrays[f"value/{name}"])
+            _, vjp = node.run(bundle.arrays)
             entries = vjp(bundle.arrays[f"cotangent/{name}"])
             for position, tensor in node.inputs.items():
                 gradient = tensor.replace("parameter/", "grad/").replace("value/", "cotangent/")
@@ -214,10 +222,7 @@ def test_inputs_of_every_kind(tmp_path):
     assert bundle.kind("parameter").keys() == {"layer.weight", "layer.bias", "shift"}
     assert bundle.kind("moment1").keys() == {"layer.weight", "layer.bias"}
     assert bundle.nodes["add_2"].inputs[1] == "input/pair.right"
-    with use_kernels("ref"):
-        for name, node in bundle.nodes.items():
-            value, _ = node.run(bundle.arrays)
-            np.testing.assert_array_equal(value, bundle.arrays[f"value/{name}"])
+    run_again(bundle)
     again = oracle.dump(tmp_path / "again", Odd(), odd_inputs() | {}, steps=1)
     assert again.manifest["nodes"] == bundle.manifest["nodes"]  # draws the same
 
@@ -244,7 +249,7 @@ def test_what_cannot_be_dumped(tmp_path):
 
 @pytest.mark.parametrize("name", presets())
 def test_every_preset_in_a_size_for_tests(name, tmp_path, capsys):
-    """Under 1 MB a file, and every weight matters."""
+    """Under 1 MB in all, every weight matters, and every op runs again."""
     assert cli.main(["dump", name, "--small", "--out", f"{tmp_path}/x", "--unfold"]) == 0
     files = sorted(tmp_path.iterdir())
     assert [file.suffix for file in files] == [".json", ".safetensors", ".txt"]
@@ -252,6 +257,7 @@ def test_every_preset_in_a_size_for_tests(name, tmp_path, capsys):
     bundle = oracle.Bundle.read(tmp_path / "x")
     trained = bundle.kind("moment1").keys()
     assert all(bundle.kind("grad")[key].any() for key in trained)
+    run_again(bundle)
     assert f"{len(bundle.arrays)} arrays of {len(bundle.nodes)} ops" in capsys.readouterr().out
 
 
