@@ -35,7 +35,7 @@ class Family:
 def _classmethods(config: type, prefix: str = "") -> dict[str, Callable[[], Any]]:
     """A config's presets, with a prefix where their own names do not tell the model."""
     own = [name for name, x in vars(config).items() if isinstance(x, classmethod)]
-    return {prefix + name: getattr(config, name) for name in own}
+    return {prefix + name: getattr(config, name) for name in own if name[0] != "_"}
 
 
 def _small_gpt(c: GPTConfig) -> GPTConfig:

@@ -260,5 +260,7 @@ def _same(x: np.ndarray, y: np.ndarray) -> bool:
 
 
 def _config(model: Module) -> dict[str, Any]:
-    config = getattr(model, "config", None)
-    return dataclasses.asdict(config) if dataclasses.is_dataclass(config) else {}  # type: ignore
+    """The fields of the model's config, or of that of the model inside."""
+    configs = (getattr(module, "config", None) for module in model.modules())
+    found = (x for x in configs if dataclasses.is_dataclass(x) and not isinstance(x, type))
+    return next((dataclasses.asdict(x) for x in found), {})
