@@ -1,0 +1,148 @@
+"""Which of the usual mistakes reproduces a port's numbers: each is made, and the best fit is named."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from .bundle import Node
+from .diff import MISSHAPEN, WRONG, Check, Diff
+from .measure import Difference
+from .mistakes import Guess, NotHere, anywhere, known_guesses
+from .replay import Variant
+
+# Ops that only move numbers: when nothing fits, they are the last to be suspected.
+MOVING = {
+    "add", "astype", "broadcast_to", "concatenate", "getitem", "pad", "reshape", "stack",
+    "subtract", "swapaxes", "transpose",
+}  # fmt: skip
+MOST_REWIRED = 4  # suspects whose inputs are exchanged for other tensors, which takes long
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A mistake that gives the port's numbers, or comes near."""
+
+    guess: Guess
+    left: Difference  # the port's from what the mistake gives
+
+    @property
+    def fits(self) -> bool:
+        return self.left.agrees
+
+
+@dataclass
+class Diagnosis:
+    """What is wrong with one tensor."""
+
+    check: Check
+    node: Node | None  # the op to look at
+    fits: list[Fit]  # those that give the port's numbers, the likeliest first
+    tried: int
+    nearest: Fit | None = None  # if none does
+    same: tuple[str, ...] = ()  # nodes with the same mistake, this one included
+
+
+def diagnose(diff: Diff, check: Check) -> Diagnosis:
+    """Make the usual mistakes in the suspects of a tensor that is wrong."""
+    if check.status != WRONG or not check.suspects:
+        node = check.suspects[-1] if check.suspects else None
+        if check.kind != "value" and check.suspects:
+            node = _likeliest(check)
+        return Diagnosis(check, node if check.status == MISSHAPEN else None, [], 0)
+    tried: list[Fit] = []
+    for stage in (_known, _uses, _wiring):
+        tried += _made(diff, check, stage(diff, check))
+        fitting = [fit for fit in tried if fit.fits]
+        if fitting:
+            best = min(_bucket(fit) for fit in fitting)
+            likely = [fit for fit in fitting if _bucket(fit) <= 10 * best]
+            rest = sorted((x for x in fitting if x not in likely), key=_bucket)
+            fits = _once(likely + rest)
+            return Diagnosis(check, fits[0].guess.node, fits, len(tried))
+    local = check.local
+    assert local is not None
+    near = min(tried, key=lambda fit: fit.left.relative, default=None)
+    if near is not None and not near.left.relative < 0.5 * local.relative:
+        near = None
+    node = near.guess.node if near else _likeliest(check)
+    return Diagnosis(check, node, [], len(tried), near)
+
+
+def _bucket(fit: Fit) -> float:
+    """How well it fits, all below a hundredth of what is allowed alike."""
+    return max(fit.left.largest / (fit.left.tolerance or 1.0), 1e-2)
+
+
+def _once(fits: list[Fit]) -> list[Fit]:
+    seen = {}
+    for fit in fits:
+        seen.setdefault((fit.guess.name, fit.guess.node.name), fit)
+    return list(seen.values())
+
+
+def _likeliest(check: Check) -> Node:
+    """Of the ops next to the tensor, one that computes something."""
+    near = [part.node for part in check.parts] or check.suspects[-1:]
+    computing = [node for node in near if node.op not in MOVING]
+    deeper = [node for node in reversed(check.suspects) if node.op not in MOVING]
+    return (computing or deeper or near)[0]
+
+
+def _made(diff: Diff, check: Check, guesses: Iterable[Guess]) -> Iterator[Fit]:
+    for guess in guesses:
+        made = _with(diff, check.name, {guess.node.name: guess.variant})
+        if made is not None:
+            yield Fit(guess, diff.difference(check.name, made))
+
+
+def _with(diff: Diff, name: str, variants: dict[str, Variant]) -> np.ndarray | None:
+    """A tensor as our ops make it, some done another way; None if that is not possible."""
+    try:
+        with np.errstate(all="ignore"):
+            made = diff.replay.again(name, diff.replay.variants | variants)
+    except (NotHere, ArithmeticError, AttributeError, IndexError, TypeError, ValueError):
+        return None
+    theirs = diff.port.arrays[name]
+    return made if made is not None and made.shape == theirs.shape else None
+
+
+def _known(diff: Diff, check: Check) -> Iterator[Guess]:
+    for node in _nearest_first(check):
+        yield from known_guesses(diff.graph, node)
+
+
+def _uses(diff: Diff, check: Check) -> Iterator[Guess]:
+    """Left out, skipped, rescaled."""
+    theirs, ours = diff.port.arrays[check.name], diff.replay.expected(check.name)
+    assert ours is not None
+    for node in _nearest_first(check):
+        if check.kind == "value":
+            yield from anywhere.skipped(node)
+            if f"value/{node.name}" == check.name:
+                yield from anywhere.rescaled(node, theirs, ours)
+            continue
+        for position, gradient in anywhere.uses(node, diff.replay):
+            left_out = anywhere.use_left_out(node, position, gradient, diff.replay)
+            yield left_out
+            yield from anywhere.sum_cut_short(node, position, gradient)
+            without = _with(diff, check.name, {node.name: left_out.variant})
+            if without is not None:
+                yield from anywhere.use_rescaled(node, position, gradient, theirs, ours, without)
+
+
+def _wiring(diff: Diff, check: Check) -> Iterator[Guess]:
+    if check.kind == "value":
+        for node in _nearest_first(check)[:MOST_REWIRED]:
+            yield from anywhere.rewired(node, diff.replay)
+
+
+def _nearest_first(check: Check) -> list[Node]:
+    """A value's maker first; a gradient's nearest user first, and those that compute something."""
+    if check.kind == "value":
+        return check.suspects[::-1]
+    near = [part.node for part in check.parts]
+    near.sort(key=lambda node: node.op in MOVING)
+    return near + [node for node in check.suspects if node not in near]

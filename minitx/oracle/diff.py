@@ -1,0 +1,157 @@
+"""Where a port first departs from a golden bundle, and whether that op or its input is to blame.
+
+Each tensor that the port recorded is compared twice: with the golden one, and with what our op
+makes of the port's own inputs.  If only the first comparison fails, the error came from before; if
+both do, the op itself is wrong.  Values go in order of execution, cotangents in reverse order, each
+against the sum of our pullbacks over the tensor's uses; then the gradients of parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .bundle import Bundle, Node
+from .measure import Difference, difference
+from .port import Port, adopt
+from .replay import Graph, Part, Replay
+from .shapes import misfit
+
+SLACK = 1e-6  # of float32's tolerance, for a port in float64
+AGREES, PROPAGATED, WRONG = "agrees", "propagated", "wrong here"
+FOREIGN = "differs"  # an input or a parameter: the port ran on something else
+MISSHAPEN = "misshapen"
+
+
+@dataclass
+class Check:
+    """One tensor of the port's."""
+
+    name: str  # ours
+    theirs: str
+    status: str
+    total: Difference | None = None  # from the golden tensor
+    local: Difference | None = None  # from our op, applied to the port's inputs
+    suspects: list[Node] = field(default_factory=list)  # the ops in between, in order of execution
+    parts: list[Part] = field(default_factory=list)  # what each use adds to a gradient, by our ops
+    note: str = ""
+
+    @property
+    def kind(self) -> str:
+        return self.name.partition("/")[0]
+
+
+class Diff:
+    """``checks`` in the order in which things go wrong; ``first`` of those that are wrong.
+
+        found = Diff(Bundle.read("golden/gpt2"), adopt(bundle, arrays, table))
+        found.first.suspects[0].source
+
+    tolerance: of every tensor, relative to its largest element, instead of the bundle's own.
+    """
+
+    def __init__(self, bundle: Bundle, port: Port, tolerance: float | None = None):
+        self.bundle, self.port, self.relative = bundle, port, tolerance
+        self.graph = Graph(bundle)
+        self.replay = Replay(self.graph, port.arrays)
+        self.checks = [self._check(name) for name in self._order()]
+
+    @property
+    def first(self) -> Check | None:
+        """The first tensor that is wrong by itself; failing that, the first that is off at all."""
+        for wanted in ((WRONG, MISSHAPEN), (FOREIGN,), (PROPAGATED,)):
+            for check in self.checks:
+                if check.status in wanted:
+                    return check
+        return None
+
+    @property
+    def clean(self) -> bool:
+        return all(check.status == AGREES for check in self.checks)
+
+    def count(self, *statuses: str) -> int:
+        return sum(check.status in statuses for check in self.checks)
+
+    def tolerance(self, name: str, expected: np.ndarray) -> float:
+        """What a tensor of the port's may be off by; more where its numbers are larger."""
+        golden = np.abs(self.bundle.arrays[name].astype(np.float64))
+        size = float(golden.max(initial=0.0))
+        kind = name.partition("/")[0]
+        if self.relative is not None:
+            allowed = self.relative * max(size, 1e-6 * self._largest(kind))
+        else:
+            narrow = self.port.dtypes[name].itemsize < 8
+            allowed = self.bundle.tolerance(name) * (1 if narrow else SLACK)
+        finite = np.abs(expected[np.isfinite(expected)])
+        return allowed * max(1.0, float(finite.max(initial=0.0)) / size if size else 1.0)
+
+    def difference(self, name: str, expected: np.ndarray) -> Difference:
+        """Of the port's tensor from another of its shape."""
+        dtype = self.port.dtypes[name]
+        dtype = dtype if dtype.kind == "f" else np.dtype(np.float64)
+        expected = expected.astype(np.float64)
+        allowed = self.tolerance(name, expected)
+        return difference(self.port.arrays[name], expected, allowed, dtype)
+
+    def _largest(self, kind: str) -> float:
+        sizes = (np.abs(x).max(initial=0.0) for x in self.bundle.kind(kind).values())
+        return float(max(sizes, default=0.0))
+
+    def _order(self) -> list[str]:
+        nodes = [node.name for node in self.graph.nodes]
+        order = [x for kind in ("input", "parameter", "constant") for x in self._of(kind)]
+        order += [f"value/{name}" for name in nodes]
+        order += [f"cotangent/{name}" for name in reversed(nodes)]
+        order += self._of("grad")
+        rest = [x for x in self.bundle.arrays if x not in set(order)]
+        return [name for name in order + rest if name in self.port.theirs]
+
+    def _of(self, kind: str) -> list[str]:
+        return [name for name in self.bundle.arrays if name.startswith(f"{kind}/")]
+
+    def _check(self, name: str) -> Check:
+        check = Check(name, self.port.theirs[name], AGREES)
+        computed = check.kind in ("value", "cotangent", "grad")
+        if computed:
+            check.suspects = self.graph.span(name, self.port.arrays)
+            check.parts = self.replay.parts.get(name, [])
+        ours = self.replay.expected(name) if computed else None
+        if name in self.port.misshapen:
+            check.status = MISSHAPEN
+            golden = self.bundle.arrays[name]
+            check.note = misfit(self.port.misshapen[name], golden, ours, check.parts)
+            return check
+        check.total = self.difference(name, self.bundle.arrays[name])
+        if not computed:
+            check.status = AGREES if check.total.agrees else FOREIGN
+            return check
+        root = ours is None and self._is_root(name)
+        check.local = self.difference(name, self.bundle.arrays[name] if root else _some(ours, self))
+        if not check.total.agrees:
+            check.status = PROPAGATED if check.local.agrees else WRONG
+        return check
+
+    def _is_root(self, name: str) -> bool:
+        """The loss, whose cotangent is nobody's sum."""
+        return name.startswith("cotangent/") and name not in self.graph.users
+
+
+def _some(x: np.ndarray | None, diff: Diff) -> np.ndarray:
+    assert x is not None, "a gradient without users"
+    return x
+
+
+def compare(
+    bundle: Bundle,
+    given: Mapping[str, np.ndarray],
+    table: Mapping[str, str | None] | None = None,
+    tolerance: float | None = None,
+) -> Diff:
+    """The port's arrays, under its own names, against a bundle.  -> Diff
+
+    table: the bundle's names by the port's; see ``port.adopt``.  tolerance: see ``Diff``.
+    Raises PortError on what cannot be compared.
+    """
+    return Diff(bundle, adopt(bundle, given, table), tolerance)

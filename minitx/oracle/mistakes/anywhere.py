@@ -1,0 +1,238 @@
+"""Mistakes that any op may have: a use left out or counted twice, a sum cut short, a wrong input."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from ..bundle import Node
+from ..replay import Replay, gradient_of
+from .registry import Guess, NotHere, edited
+
+RESIDUAL = "add"
+
+
+def _wrapped(change: Callable) -> Callable:
+    """A variant of what is to be done to the op's value and pullback."""
+
+    def variant(op: Callable, node: Node, arguments: list, options: dict[str, Any]) -> tuple:
+        return change(*op(*arguments, **options), arguments)
+
+    return variant
+
+
+def title(tensor: str) -> str:
+    """A tensor's name without its kind."""
+    return tensor.partition("/")[2]
+
+
+# ---- values --------------------------------------------------------------------------------------
+
+
+def skipped(node: Node) -> Iterator[Guess]:
+    """The op is not done at all: its result is one of its inputs."""
+    for position, tensor in node.inputs.items():
+        others = [title(x) for i, x in node.inputs.items() if i != position]
+
+        def change(value, vjp, arguments, position=position):
+            if not isinstance(arguments[position], np.ndarray):
+                raise NotHere
+            x = np.broadcast_to(arguments[position], value.shape)  # ValueError: not here
+            gradients: list = [None] * len(arguments)
+
+            def back(dy):
+                gradients[position] = dy
+                return tuple(gradients)
+
+            return x, back
+
+        if node.op == RESIDUAL:
+            name, why = "residual dropped", f"the port does not add {', '.join(others)}"
+            if others and not others[0].endswith((".add", "add")):
+                name = "branch dropped"
+        else:
+            name, why = f"{node.op} left out", f"the port hands {title(tensor)} on as it is"
+        yield Guess(node, name, why, _wrapped(change))
+
+
+def rewired(node: Node, replay: Replay) -> Iterator[Guess]:
+    """The op reads another tensor of the same shape."""
+    order = replay.graph.order
+    for position, tensor in node.inputs.items():
+        here = replay.arrays[tensor]
+        for other, x in replay.arrays.items():
+            kind = other.partition("/")[0]
+            itself = other in (tensor, f"value/{node.name}")
+            if itself or x.shape != here.shape or kind not in ("value", "parameter"):
+                continue
+            maker = replay.graph.maker(other)
+            later = maker is not None and order[maker.name] > order[node.name]
+            name, why = _wiring(node, tensor, other, later)
+            yield Guess(node, name, why, _reading(position, x))
+
+
+def _reading(position: int, x: np.ndarray) -> Callable:
+    def variant(op: Callable, node: Node, arguments: list, options: dict[str, Any]) -> tuple:
+        given = [*arguments[:position], x, *arguments[position + 1 :]]
+        return op(*given, **options)
+
+    return variant
+
+
+def _wiring(node: Node, tensor: str, other: str, later: bool) -> tuple[str, str]:
+    read = f"{node.op} reads {title(other)}; it should read {title(tensor)}"
+    if "norm" in node.op and other.startswith("value/"):
+        if later:
+            return "post-norm instead of pre-norm", f"the port normalises after the residual: {read}"
+        return "norm of another tensor", read
+    if "norm" in tensor and "norm" not in other and other.startswith("value/"):
+        return "norm left out", f"the port does not normalise here: {read}"
+    if node.op == RESIDUAL and "norm" in other:
+        return "residual taken after the norm", f"the residual should be the norm's input: {read}"
+    if node.op == RESIDUAL:
+        return "residual from another place", read
+    if other.startswith("parameter/"):
+        return "another parameter", read
+    return "another input", read
+
+
+def rescaled(node: Node, theirs: np.ndarray, ours: np.ndarray) -> Iterator[Guess]:
+    """The whole result is a multiple of ours."""
+    factor = _factor(theirs, ours)
+    told = tell_factor(factor)
+    if told is None and (ours.size < 8 or factor == 0):
+        return
+    told = told or f"{factor:.6g}"
+
+    def change(value, vjp, arguments):
+        return value * factor, lambda dy: vjp(dy * factor)
+
+    yield Guess(node, f"result times {told}", f"the port's result is {told} times ours", _wrapped(change))
+
+
+# ---- gradients -----------------------------------------------------------------------------------
+
+
+def uses(node: Node, replay: Replay) -> Iterator[tuple[int, str]]:
+    """The positions of arguments that get a gradient, and the gradients' names."""
+    for position, tensor in node.inputs.items():
+        if gradient_of(tensor) in replay.graph.bundle.arrays:
+            yield position, gradient_of(tensor)
+
+
+def use_left_out(node: Node, position: int, gradient: str, replay: Replay) -> Guess:
+    """One use of a tensor adds nothing to its gradient."""
+    others = [x.name for x in replay.graph.users[gradient] if x is not node]
+    name, why = "gradient left out", f"the port's gradient of {title(gradient)} lacks {node.name}'s part"
+    if node.op == RESIDUAL and others:
+        name = "residual's gradient left out"
+        why = f"in the port's backward pass nothing goes around {', '.join(others)}: {why}"
+    elif gradient.startswith("grad/") and others:
+        name = "tied gradient left out"
+        why = f"{title(gradient)} is used by {node.name} too; only {', '.join(others)} adds to it"
+    return Guess(node, name, why, _scaled_part(position, 0.0))
+
+
+def use_rescaled(
+    node: Node, position: int, gradient: str, theirs: np.ndarray, ours: np.ndarray, without: np.ndarray
+) -> Iterator[Guess]:
+    """One use of a tensor counts another number of times than once.
+
+    theirs, ours, without: what the port has, what we have, and what we have without this use.
+    """
+    if not all(np.isfinite(x).all() for x in (theirs, ours, without)):
+        return
+    factor = _factor(theirs - without, ours - without)
+    told = tell_factor(factor)
+    if factor == 0 or (told is None and ours.size < 8):
+        return
+    told = told or f"{factor:.6g}"
+    name = "gradient counted twice" if told == "2" else f"gradient times {told}"
+    why = f"the port takes {node.name}'s part of the gradient of {title(gradient)} {told} times"
+    yield Guess(node, name, why, _scaled_part(position, factor))
+
+
+def _scaled_part(position: int, factor: float) -> Callable:
+    def change(value, vjp, arguments):
+        return value, edited(vjp, position, lambda entry, dy: entry * factor)
+
+    return _wrapped(change)
+
+
+def sum_cut_short(node: Node, position: int, gradient: str) -> Iterator[Guess]:
+    """A sum over the batch or the positions that has only one of its terms."""
+    for axis, index in ((0, 0), (0, -1), (1, 0), (1, -1)):
+        which = "first" if index == 0 else "last"
+        name = "gradient of one item only, not summed"
+        why = (
+            f"the gradient of {title(gradient)} has only what the {which} index of axis {axis} of "
+            f"{node.name} adds; it should be summed over all (unbroadcast)"
+        )
+
+        def change(value, vjp, arguments, axis=axis, index=index):
+            if value.ndim <= axis + 1 or value.shape[axis] == 1:
+                raise NotHere
+
+            def cut(entry, dy):
+                one = np.zeros_like(dy)
+                place = (slice(None),) * axis + (index,)
+                one[place] = dy[place]
+                found = vjp(one)[position]
+                return found() if callable(found) else found
+
+            return value, edited(vjp, position, cut)
+
+        yield Guess(node, name, why, _wrapped(change))
+    yield Guess(node, "gradient of one row only, not summed", _one_row(gradient), _first_row(position))
+
+
+def _one_row(gradient: str) -> str:
+    return f"the gradient of {title(gradient)} is that of the first row; it should be summed over all"
+
+
+def _first_row(position: int) -> Callable:
+    def change(value, vjp, arguments):
+        if value.ndim < 3:
+            raise NotHere
+
+        def cut(entry, dy):
+            one = np.zeros_like(dy)
+            place = (0,) * (dy.ndim - 1)
+            one[place] = dy[place]
+            found = vjp(one)[position]
+            return found() if callable(found) else found
+
+        return value, edited(vjp, position, cut)
+
+    return _wrapped(change)
+
+
+# ---- factors -------------------------------------------------------------------------------------
+
+
+def _factor(theirs: np.ndarray, ours: np.ndarray) -> float:
+    """The multiple of ``ours`` that is nearest to ``theirs``."""
+    with np.errstate(all="ignore"):
+        square = float((ours * ours).sum())
+        factor = float((theirs * ours).sum()) / square if square else 0.0
+    return factor if math.isfinite(factor) else 0.0
+
+
+def tell_factor(x: float) -> str | None:
+    """A factor in words that a formula may have: -1, 12, 1/12, sqrt(12), 1/sqrt(12)."""
+    sign, size = "-" if x < 0 else "", abs(x)
+    if size == 0 or abs(x - 1) < 1e-6:
+        return None
+    for value, form in (
+        (size, "{}"),
+        (1 / size, "1/{}"),
+        (size * size, "sqrt({})"),
+        (1 / size**2, "1/sqrt({})"),
+    ):
+        whole = round(value)
+        if 1 <= whole <= 100_000 and abs(value - whole) <= 1e-5 * value:
+            return sign + form.format(whole)
+    return None
