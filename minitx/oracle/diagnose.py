@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +20,7 @@ MOVING = {
     "add", "astype", "broadcast_to", "concatenate", "getitem", "pad", "reshape", "stack",
     "subtract", "swapaxes", "transpose",
 }  # fmt: skip
+IMPOSSIBLE = NotHere, ArithmeticError, AttributeError, IndexError, TypeError, ValueError
 MOST_REWIRED = 4  # suspects whose inputs are exchanged for other tensors, which takes long
 
 
@@ -43,6 +46,59 @@ class Diagnosis:
     tried: int
     nearest: Fit | None = None  # if none does
     same: tuple[str, ...] = ()  # nodes with the same mistake, this one included
+    left: int = 0  # tensors that are still wrong if it is taken for right
+
+
+def investigate(diff: Diff, most: int = 4) -> Iterator[Diagnosis]:
+    """One mistake after the other: each is taken for right, as far as the next one goes.
+
+    Ends where nothing is left, nothing fits, or after ``most``.
+    """
+    for _ in range(most):
+        check = diff.first
+        if check is None or check.status not in (WRONG, MISSHAPEN):
+            return
+        found = diagnose(diff, check)
+        if not found.fits:
+            yield found
+            return
+        variants, better = _everywhere(diff, found.fits[0].guess)
+        found.same, found.left = tuple(variants), better.count(WRONG, MISSHAPEN)
+        yield found
+        if found.left >= diff.count(WRONG, MISSHAPEN):
+            return
+        diff = better
+
+
+def _everywhere(diff: Diff, guess: Guess) -> tuple[dict[str, Variant], Diff]:
+    """The mistake made in one node or in all like it, whichever leaves least that is wrong."""
+    sets = [[guess.node.name]]
+    for alike in () if guess.alone else (_same_place, _same_settings, _same_op):
+        names = [x.name for x in diff.graph.nodes if alike(x, guess.node)]
+        names = [name for name in names if _possible(diff, name, guess)]
+        if len(names) > len(sets[-1]):
+            sets.append(names)
+    ways = guess.variant, _forward_only(guess)
+    tries = [dict.fromkeys(names, way) for way in ways for names in sets]
+    return min(((x, diff.assuming(x)) for x in tries), key=lambda item: item[1].count(WRONG))
+
+
+def _same_op(a: Node, b: Node) -> bool:
+    return a.op == b.op
+
+
+def _same_settings(a: Node, b: Node) -> bool:
+    literals = [[x for x in node.arguments if "literal" in x] for node in (a, b)]
+    return a.op == b.op and literals[0] == literals[1] and a.options == b.options
+
+
+def _same_place(a: Node, b: Node) -> bool:
+    """In another block."""
+    return a.op == b.op and re.sub(r"[.]\d+[.]", ".*.", a.name) == re.sub(r"[.]\d+[.]", ".*.", b.name)
+
+
+def _possible(diff: Diff, name: str, guess: Guess) -> bool:
+    return name == guess.node.name or _with(diff, f"value/{name}", {name: guess.variant}) is not None
 
 
 def diagnose(diff: Diff, check: Check) -> Diagnosis:
@@ -59,6 +115,7 @@ def diagnose(diff: Diff, check: Check) -> Diagnosis:
         if fitting:
             best = min(_bucket(fit) for fit in fitting)
             likely = [fit for fit in fitting if _bucket(fit) <= 10 * best]
+            likely.sort(key=lambda fit: fit.guess.bent)
             rest = sorted((x for x in fitting if x not in likely), key=_bucket)
             fits = _once(likely + rest)
             return Diagnosis(check, fits[0].guess.node, fits, len(tried))
@@ -93,9 +150,42 @@ def _likeliest(check: Check) -> Node:
 
 def _made(diff: Diff, check: Check, guesses: Iterable[Guess]) -> Iterator[Fit]:
     for guess in guesses:
-        made = _with(diff, check.name, {guess.node.name: guess.variant})
+        name = guess.node.name
+        if check.kind != "value" and _forward_is_known(diff, guess.node):
+            value = _with(diff, f"value/{name}", {name: guess.variant})
+            if value is None or not _near(value, diff.replay.made[f"value/{name}"]):
+                guess = _backward_only(guess)
+        made = _with(diff, check.name, {name: guess.variant})
         if made is not None:
             yield Fit(guess, diff.difference(check.name, made))
+
+
+def _forward_is_known(diff: Diff, node: Node) -> bool:
+    """The port recorded a value that this op had a part in; and no value was wrong."""
+    after = diff.graph.nodes[diff.graph.order[node.name] :]
+    return any(f"value/{x.name}" in diff.port.arrays for x in after)
+
+
+def _near(a: np.ndarray, b: np.ndarray) -> bool:
+    return a.shape == b.shape and np.allclose(a, b, rtol=1e-9, atol=1e-12, equal_nan=True)
+
+
+def _forward_only(guess: Guess) -> Variant:
+    """The mistake's value, and the pullback as it should be."""
+
+    def variant(op: Callable, node: Node, arguments: list, options: dict[str, Any]) -> tuple:
+        return guess.variant(op, node, arguments, options)[0], op(*arguments, **options)[1]
+
+    return variant
+
+
+def _backward_only(guess: Guess) -> Guess:
+    """The mistake's pullback, and the value as it should be."""
+
+    def variant(op: Callable, node: Node, arguments: list, options: dict[str, Any]) -> tuple:
+        return op(*arguments, **options)[0], guess.variant(op, node, arguments, options)[1]
+
+    return replace(guess, name=f"{guess.name}, in the gradient only", variant=variant, bent=True)
 
 
 def _with(diff: Diff, name: str, variants: dict[str, Variant]) -> np.ndarray | None:
@@ -103,10 +193,9 @@ def _with(diff: Diff, name: str, variants: dict[str, Variant]) -> np.ndarray | N
     try:
         with np.errstate(all="ignore"):
             made = diff.replay.again(name, diff.replay.variants | variants)
-    except (NotHere, ArithmeticError, AttributeError, IndexError, TypeError, ValueError):
+    except IMPOSSIBLE:
         return None
-    theirs = diff.port.arrays[name]
-    return made if made is not None and made.shape == theirs.shape else None
+    return made if made is not None and made.shape == diff.bundle.arrays[name].shape else None
 
 
 def _known(diff: Diff, check: Check) -> Iterator[Guess]:
@@ -116,13 +205,13 @@ def _known(diff: Diff, check: Check) -> Iterator[Guess]:
 
 def _uses(diff: Diff, check: Check) -> Iterator[Guess]:
     """Left out, skipped, rescaled."""
-    theirs, ours = diff.port.arrays[check.name], diff.replay.expected(check.name)
-    assert ours is not None
+    theirs, ours = diff.port.arrays[check.name], diff.expected(check.name)
     for node in _nearest_first(check):
         if check.kind == "value":
             yield from anywhere.skipped(node)
             if f"value/{node.name}" == check.name:
                 yield from anywhere.rescaled(node, theirs, ours)
+                yield from anywhere.branch_rescaled(node, diff.replay, theirs, ours)
             continue
         for position, gradient in anywhere.uses(node, diff.replay):
             left_out = anywhere.use_left_out(node, position, gradient, diff.replay)
@@ -130,7 +219,8 @@ def _uses(diff: Diff, check: Check) -> Iterator[Guess]:
             yield from anywhere.sum_cut_short(node, position, gradient)
             without = _with(diff, check.name, {node.name: left_out.variant})
             if without is not None:
-                yield from anywhere.use_rescaled(node, position, gradient, theirs, ours, without)
+                arrays = theirs, ours, without
+                yield from anywhere.use_rescaled(node, position, gradient, diff.replay, *arrays)
 
 
 def _wiring(diff: Diff, check: Check) -> Iterator[Guess]:

@@ -16,7 +16,7 @@ import numpy as np
 from .bundle import Bundle, Node
 from .measure import Difference, difference
 from .port import Port, adopt
-from .replay import Graph, Part, Replay
+from .replay import Graph, Part, Replay, Variant
 from .shapes import misfit
 
 SLACK = 1e-6  # of float32's tolerance, for a port in float64
@@ -50,13 +50,22 @@ class Diff:
         found.first.suspects[0].source
 
     tolerance: of every tensor, relative to its largest element, instead of the bundle's own.
+    variants: other ways to do some nodes, by name, that are to be taken for right.
     """
 
-    def __init__(self, bundle: Bundle, port: Port, tolerance: float | None = None):
+    def __init__(
+        self,
+        bundle: Bundle,
+        port: Port,
+        tolerance: float | None = None,
+        variants: Mapping[str, Variant] | None = None,
+    ):
         self.bundle, self.port, self.relative = bundle, port, tolerance
         self.graph = Graph(bundle)
-        self.replay = Replay(self.graph, port.arrays)
-        self.checks = [self._check(name) for name in self._order()]
+        self.replay = Replay(self.graph, port.arrays, variants)
+        self.checks: list[Check] = []
+        for name in self._order():
+            self.checks.append(self._check(name))
 
     @property
     def first(self) -> Check | None:
@@ -66,6 +75,10 @@ class Diff:
                 if check.status in wanted:
                     return check
         return None
+
+    def assuming(self, variants: Mapping[str, Variant]) -> Diff:
+        """The same comparison with some nodes done another way."""
+        return Diff(self.bundle, self.port, self.relative, self.replay.variants | dict(variants))
 
     @property
     def clean(self) -> bool:
@@ -117,7 +130,7 @@ class Diff:
         if computed:
             check.suspects = self.graph.span(name, self.port.arrays)
             check.parts = self.replay.parts.get(name, [])
-        ours = self.replay.expected(name) if computed else None
+        ours = self.expected(name) if computed else None
         if name in self.port.misshapen:
             check.status = MISSHAPEN
             golden = self.bundle.arrays[name]
@@ -127,20 +140,28 @@ class Diff:
         if not computed:
             check.status = AGREES if check.total.agrees else FOREIGN
             return check
-        root = ours is None and self._is_root(name)
-        check.local = self.difference(name, self.bundle.arrays[name] if root else _some(ours, self))
+        assert ours is not None
+        check.local = self.difference(name, ours)
         if not check.total.agrees:
-            check.status = PROPAGATED if check.local.agrees else WRONG
+            blameless = check.local.agrees or self._spoilt(name)
+            check.status = PROPAGATED if blameless else WRONG
         return check
 
-    def _is_root(self, name: str) -> bool:
-        """The loss, whose cotangent is nobody's sum."""
-        return name.startswith("cotangent/") and name not in self.graph.users
+    def expected(self, name: str) -> np.ndarray:
+        """A value or a gradient as our ops make it from the port's tensors."""
+        found = self.replay.expected(name)
+        if found is not None:
+            return found
+        if name.startswith("cotangent/") and name not in self.graph.users:
+            return self.bundle.arrays[name]  # the loss's own, nobody's sum
+        return np.zeros(self.bundle.arrays[name].shape)
 
-
-def _some(x: np.ndarray | None, diff: Diff) -> np.ndarray:
-    assert x is not None, "a gradient without users"
-    return x
+    def _spoilt(self, name: str) -> bool:
+        """NaN or infinity, after another tensor that had them: what they spread to tells nothing."""
+        if np.isfinite(self.port.arrays[name]).all():
+            return False
+        earlier = (self.port.arrays[x.name] for x in self.checks if x.name in self.port.arrays)
+        return any(not np.isfinite(x).all() for x in earlier)
 
 
 def compare(

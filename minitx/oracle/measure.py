@@ -49,13 +49,13 @@ def difference(
         gone = np.linalg.norm(apart)
         product = size * np.linalg.norm(theirs)
         cosine = float((theirs * expected).sum() / product) if product else float(gone == 0)
-        unit = np.spacing(np.abs(expected[index]).astype(dtype))
-    worst = float(apart[index])
+        worst = float(apart[index])
+        ulp = worst / float(np.spacing(np.abs(expected[index]).astype(dtype))) if worst else 0.0
     return Difference(
         largest=worst,
         relative=float(gone / size) if size else float(np.inf if gone else 0.0),
         cosine=cosine,
-        ulp=float(worst / unit) if worst else 0.0,
+        ulp=ulp,
         tolerance=tolerance,
         index=tuple(int(i) for i in index),
         theirs=float(theirs[index]),

@@ -87,7 +87,8 @@ class Replay:
         nodes: list[Node] | None = None,
         base: Replay | None = None,
     ):
-        self.graph, self.recorded, self.variants = graph, recorded, variants or {}
+        self.graph, self.recorded = graph, recorded
+        self.variants = dict(variants or {})
         self.nodes = graph.nodes if nodes is None else nodes
         self.arrays: dict[str, np.ndarray] = {}
         if base:
@@ -125,7 +126,10 @@ class Replay:
         cotangent = self.recorded.get(name)
         if cotangent is None:
             sums, users = self.total(name), self.graph.users.get(name)
-            cotangent = golden[name] if not users else sums if sums is not None else self.arrays[name]
+            if not users:
+                cotangent = golden[name]  # the loss's own
+            else:
+                cotangent = self.arrays[name] if sums is None else sums
         self.arrays[name] = cotangent
         entries = self.vjps[node.name](cotangent)
         for position, tensor in node.inputs.items():

@@ -71,7 +71,7 @@ def rewired(node: Node, replay: Replay) -> Iterator[Guess]:
             maker = replay.graph.maker(other)
             later = maker is not None and order[maker.name] > order[node.name]
             name, why = _wiring(node, tensor, other, later)
-            yield Guess(node, name, why, _reading(position, x))
+            yield Guess(node, name, why, _reading(position, x), alone=True)
 
 
 def _reading(position: int, x: np.ndarray) -> Callable:
@@ -101,16 +101,27 @@ def _wiring(node: Node, tensor: str, other: str, later: bool) -> tuple[str, str]
 
 def rescaled(node: Node, theirs: np.ndarray, ours: np.ndarray) -> Iterator[Guess]:
     """The whole result is a multiple of ours."""
-    factor = _factor(theirs, ours)
-    told = tell_factor(factor)
-    if told is None and (ours.size < 8 or factor == 0):
-        return
-    told = told or f"{factor:.6g}"
+    if told := _told(factor := _factor(theirs, ours), ours.size):
 
-    def change(value, vjp, arguments):
-        return value * factor, lambda dy: vjp(dy * factor)
+        def change(value, vjp, arguments):
+            return value * factor, lambda dy: vjp(dy * factor)
 
-    yield Guess(node, f"result times {told}", f"the port's result is {told} times ours", _wrapped(change))
+        why = f"the port's result is {told} times ours"
+        yield Guess(node, f"result times {told}", why, _wrapped(change))
+
+
+def branch_rescaled(node: Node, replay: Replay, theirs: np.ndarray, ours: np.ndarray) -> Iterator[Guess]:
+    """A sum, one side of which counts another number of times than once."""
+    for position, tensor in node.inputs.items() if node.op == RESIDUAL else ():
+        x = np.broadcast_to(replay.arrays[tensor], ours.shape)
+        if told := _told(factor := _factor(theirs - ours + x, x), ours.size):
+
+            def change(value, vjp, arguments, position=position, factor=factor):
+                more = value + (factor - 1) * arguments[position]
+                return more, edited(vjp, position, lambda entry, dy: entry * factor)
+
+            why = f"the port adds {title(tensor)} {told} times"
+            yield Guess(node, f"one side times {told}", why, _wrapped(change))
 
 
 # ---- gradients -----------------------------------------------------------------------------------
@@ -137,7 +148,13 @@ def use_left_out(node: Node, position: int, gradient: str, replay: Replay) -> Gu
 
 
 def use_rescaled(
-    node: Node, position: int, gradient: str, theirs: np.ndarray, ours: np.ndarray, without: np.ndarray
+    node: Node,
+    position: int,
+    gradient: str,
+    replay: Replay,
+    theirs: np.ndarray,
+    ours: np.ndarray,
+    without: np.ndarray,
 ) -> Iterator[Guess]:
     """One use of a tensor counts another number of times than once.
 
@@ -145,13 +162,14 @@ def use_rescaled(
     """
     if not all(np.isfinite(x).all() for x in (theirs, ours, without)):
         return
-    factor = _factor(theirs - without, ours - without)
-    told = tell_factor(factor)
-    if factor == 0 or (told is None and ours.size < 8):
+    told = _told(factor := _factor(theirs - without, ours - without), ours.size)
+    if told is None:
         return
-    told = told or f"{factor:.6g}"
     name = "gradient counted twice" if told == "2" else f"gradient times {told}"
     why = f"the port takes {node.name}'s part of the gradient of {title(gradient)} {told} times"
+    shape = replay.arrays[f"value/{node.name}"].shape[:-1]
+    if told in {f"1/{math.prod(shape[i:j])}" for i in range(len(shape)) for j in range(len(shape) + 1)}:
+        name, why = "gradient averaged, not summed", f"{why}: a mean where a sum is due"
     yield Guess(node, name, why, _scaled_part(position, factor))
 
 
@@ -219,6 +237,13 @@ def _factor(theirs: np.ndarray, ours: np.ndarray) -> float:
         square = float((ours * ours).sum())
         factor = float((theirs * ours).sum()) / square if square else 0.0
     return factor if math.isfinite(factor) else 0.0
+
+
+def _told(factor: float, size: int) -> str | None:
+    """A factor in words, or in digits where there are too many numbers for it to fit by chance."""
+    if abs(factor) < 1e-9 or abs(factor - 1) < 1e-9:
+        return None
+    return tell_factor(factor) or (f"{factor:.6g}" if size >= 8 else None)
 
 
 def tell_factor(x: float) -> str | None:

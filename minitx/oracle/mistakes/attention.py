@@ -286,6 +286,20 @@ def swapped_heads(op, qkv, heads, *arguments, **options):
 
 
 @mistake(
+    "heads and their width swapped in the projection",
+    "self_attend",
+    "the port splits queries, keys and values as (D, heads); they are (heads, D)",
+)
+def swapped_parts(op, qkv, heads, *arguments, **options):
+    C = qkv.shape[-1] // 3
+    if heads in (1, C):
+        return None
+    one = heads_last(C, heads)
+    order = np.concatenate([one, one + C, one + 2 * C])
+    return _reordered(op, qkv, (heads, *arguments), options, order)
+
+
+@mistake(
     "heads and their width swapped in the result",
     "self_attend",
     "the port joins the heads as (D, heads); it should be (heads, D)",

@@ -218,12 +218,14 @@ def interleaved_rows(op, x, weight, bias, activation, heads):
     "linear",
     "the port orders this weight's rows as (D, heads); they are (heads, D)",
     heads=HEADS,
+    back=(False, True),
 )
-def swapped_rows(op, x, weight, bias, activation, heads):
+def swapped_rows(op, x, weight, bias, activation, heads, back):
     O, parts = len(weight), 3 if len(weight) == 3 * weight.shape[1] else 1  # noqa: E741
     if not fits(O, parts, heads) or heads in (1, O // parts):
         return None
     one = heads_last(O // parts, heads)
+    one = np.argsort(one) if back else one
     order = np.concatenate([one + i * len(one) for i in range(parts)])
     return _by_rows(op, x, weight, bias, activation, order)
 
@@ -233,9 +235,11 @@ def swapped_rows(op, x, weight, bias, activation, heads):
     "linear",
     "the port reads this layer's input as (D, heads); it is (heads, D)",
     heads=HEADS,
+    back=(False, True),
 )
-def swapped_columns(op, x, weight, bias, activation, heads):
+def swapped_columns(op, x, weight, bias, activation, heads, back):
     I = weight.shape[1]  # noqa: E741
     if not fits(I, heads) or heads in (1, I):
         return None
-    return _by_columns(op, x, weight, bias, activation, heads_last(I, heads))
+    order = heads_last(I, heads)
+    return _by_columns(op, x, weight, bias, activation, np.argsort(order) if back else order)

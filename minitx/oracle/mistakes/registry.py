@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -36,6 +37,8 @@ class Guess:
     name: str
     sentence: str
     variant: Variant
+    alone: bool = False  # it means nothing in another node
+    bent: bool = False  # made in the pullback alone, though it belongs to the value as well
 
 
 MISTAKES: list[Mistake] = []  # in the order in which they are offered
@@ -69,7 +72,9 @@ def known_guesses(graph: Graph, node: Node) -> Iterator[Guess]:
 
 def _variant(function: Callable, settings: dict[str, Any]) -> Variant:
     def variant(op: Callable, node: Node, arguments: list, options: dict[str, Any]) -> tuple:
-        made = function(op, *arguments, **options, **settings)
+        bound = inspect.signature(op).bind(*arguments, **options)
+        bound.apply_defaults()
+        made = function(op, *bound.args, **bound.kwargs, **settings)
         if made is None:
             raise NotHere
         return made
