@@ -17,6 +17,7 @@ from .warmup import warm_up
 # Name -> the module that has ``add_arguments(parser)``, imported when called for; what it does.
 COMMANDS = {
     "conformance": ("oracle.conformance_command", "small cases of every op, to check a port with"),
+    "diff": ("oracle.diff_command", "check a port against a golden bundle; name what is wrong"),
     "dump": ("oracle.dump_command", "write a golden bundle: a run's numbers, to compare with"),
 }
 

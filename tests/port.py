@@ -181,7 +181,9 @@ class Port:
         scores = q @ k.swapaxes(-1, -2) * self.scale
         strict = self.on("mask strict") or self.on("mask strict, -1e9")
         hidden = np.triu(np.ones((T, T), bool), 2 if self.on("mask wide") else 1 - strict)
-        filler = -1e9 if self.on("mask strict, -1e9") else 0 if self.on("masked with 0") else -np.inf
+        filler = (
+            -1e9 if self.on("mask strict, -1e9") else 0 if self.on("masked with 0") else -np.inf
+        )
         if not self.on("mask left out"):
             scores = np.where(hidden, self.dtype(filler), scores)
         axis = -2 if self.on("softmax over queries") else -1

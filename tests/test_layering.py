@@ -37,6 +37,9 @@ HOUSE = """
     6  .                warmup selftest doctor
     6  oracle           literal tolerance bundle conventions dump dump_command
     6  oracle           cases conformance judge conformance_command
+    6  oracle           measure port replay shapes updates diff
+    6  oracle.mistakes  registry norm linear attention loss embedding anywhere
+    6  oracle           diagnose verdict diff_command
     7  .                cli __main__
 """
 INSTALLED = {"numpy", "numba", "llvmlite"}  # all that minitx needs; Numba brings the last

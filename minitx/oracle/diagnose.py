@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from . import updates
 from .bundle import Node
 from .diff import MISSHAPEN, WRONG, Check, Diff
 from .measure import Difference
@@ -20,6 +22,7 @@ MOVING = {
     "add", "astype", "broadcast_to", "concatenate", "getitem", "pad", "reshape", "stack",
     "subtract", "swapaxes", "transpose",
 }  # fmt: skip
+MOST_GUESSES = 1000  # for one tensor
 IMPOSSIBLE = NotHere, ArithmeticError, AttributeError, IndexError, TypeError, ValueError
 MOST_REWIRED = 4  # suspects whose inputs are exchanged for other tensors, which takes long
 
@@ -62,6 +65,10 @@ def investigate(diff: Diff, most: int = 4) -> Iterator[Diagnosis]:
         if not found.fits:
             yield found
             return
+        if check.kind in updates.KINDS:
+            found.same = (found.fits[0].guess.node.name,)
+            yield found
+            return
         variants, better = _everywhere(diff, found.fits[0].guess)
         found.same, found.left = tuple(variants), better.count(WRONG, MISSHAPEN)
         yield found
@@ -72,8 +79,8 @@ def investigate(diff: Diff, most: int = 4) -> Iterator[Diagnosis]:
 
 def _everywhere(diff: Diff, guess: Guess) -> tuple[dict[str, Variant], Diff]:
     """The mistake made in one node or in all like it, whichever leaves least that is wrong."""
-    sets = [[guess.node.name]]
-    for alike in () if guess.alone else (_same_place, _same_settings, _same_op):
+    sets = [list(guess.variants)]
+    for alike in () if guess.alone else ALIKE:
         names = [x.name for x in diff.graph.nodes if alike(x, guess.node)]
         names = [name for name in names if _possible(diff, name, guess)]
         if len(names) > len(sets[-1]):
@@ -94,23 +101,33 @@ def _same_settings(a: Node, b: Node) -> bool:
 
 def _same_place(a: Node, b: Node) -> bool:
     """In another block."""
-    return a.op == b.op and re.sub(r"[.]\d+[.]", ".*.", a.name) == re.sub(r"[.]\d+[.]", ".*.", b.name)
+    return a.op == b.op and re.sub(r"[.]\d+[.]", ".*.", a.name) == re.sub(
+        r"[.]\d+[.]", ".*.", b.name
+    )
+
+
+ALIKE = _same_place, _same_settings, _same_op
 
 
 def _possible(diff: Diff, name: str, guess: Guess) -> bool:
-    return name == guess.node.name or _with(diff, f"value/{name}", {name: guess.variant}) is not None
+    return (
+        name == guess.node.name or _with(diff, f"value/{name}", {name: guess.variant}) is not None
+    )
 
 
 def diagnose(diff: Diff, check: Check) -> Diagnosis:
     """Make the usual mistakes in the suspects of a tensor that is wrong."""
-    if check.status != WRONG or not check.suspects:
+    if check.status != WRONG or not check.suspects or check.kind == "unfold":
         node = check.suspects[-1] if check.suspects else None
         if check.kind != "value" and check.suspects:
             node = _likeliest(check)
-        return Diagnosis(check, node if check.status == MISSHAPEN else None, [], 0)
+        return Diagnosis(check, node, [], 0)
     tried: list[Fit] = []
-    for stage in (_known, _uses, _wiring):
-        tried += _made(diff, check, stage(diff, check))
+    if check.kind in updates.KINDS:
+        return _optimizer(diff, check)
+    for stage in (_known, _uses, _wiring, _known_together):
+        room = MOST_GUESSES - len(tried)
+        tried += itertools.islice(_made(diff, check, stage(diff, check)), room)
         fitting = [fit for fit in tried if fit.fits]
         if fitting:
             best = min(_bucket(fit) for fit in fitting)
@@ -126,6 +143,23 @@ def diagnose(diff: Diff, check: Check) -> Diagnosis:
         near = None
     node = near.guess.node if near else _likeliest(check)
     return Diagnosis(check, node, [], len(tried), near)
+
+
+def _optimizer(diff: Diff, check: Check) -> Diagnosis:
+    """Steps by other rules; the best is the one that gives most of what the port has."""
+    node = check.suspects[0]
+    tried, theirs = [], [x for x in diff.port.arrays if x.startswith(updates.KINDS)]
+    for name, sentence, rule in updates.other_rules(diff.bundle):
+        made = diff.updates(rule)
+        off = sum(not diff.difference(x, made[x]).agrees for x in theirs)
+        guess = Guess(node, name, sentence, _no_variant)
+        tried.append((off, Fit(guess, diff.difference(check.name, made[check.name]))))
+    fits = [fit for _, fit in sorted(tried, key=lambda item: item[0]) if fit.fits]
+    return Diagnosis(check, node, fits, len(tried))
+
+
+def _no_variant(op: Callable, node: Node, arguments: list, options: dict[str, Any]) -> tuple:
+    raise NotHere
 
 
 def _bucket(fit: Fit) -> float:
@@ -152,10 +186,10 @@ def _made(diff: Diff, check: Check, guesses: Iterable[Guess]) -> Iterator[Fit]:
     for guess in guesses:
         name = guess.node.name
         if check.kind != "value" and _forward_is_known(diff, guess.node):
-            value = _with(diff, f"value/{name}", {name: guess.variant})
+            value = _with(diff, f"value/{name}", guess.variants)
             if value is None or not _near(value, diff.replay.made[f"value/{name}"]):
                 guess = _backward_only(guess)
-        made = _with(diff, check.name, {name: guess.variant})
+        made = _with(diff, check.name, guess.variants)
         if made is not None:
             yield Fit(guess, diff.difference(check.name, made))
 
@@ -203,24 +237,37 @@ def _known(diff: Diff, check: Check) -> Iterator[Guess]:
         yield from known_guesses(diff.graph, node)
 
 
+def _known_together(diff: Diff, check: Check) -> Iterator[Guess]:
+    """The same mistake in several ops between the tensor and what the port recorded."""
+    done = set()
+    for node in _nearest_first(check):
+        for alike in ALIKE:
+            names = tuple(x.name for x in check.suspects if alike(x, node))
+            if len(names) > 1 and names not in done:
+                done.add(names)
+                for guess in known_guesses(diff.graph, node):
+                    yield replace(guess, also=tuple(x for x in names if x != node.name))
+
+
 def _uses(diff: Diff, check: Check) -> Iterator[Guess]:
     """Left out, skipped, rescaled."""
     theirs, ours = diff.port.arrays[check.name], diff.expected(check.name)
-    for node in _nearest_first(check):
-        if check.kind == "value":
+    if check.kind == "value":
+        for node in _nearest_first(check):
             yield from anywhere.skipped(node)
             if f"value/{node.name}" == check.name:
                 yield from anywhere.rescaled(node, theirs, ours)
                 yield from anywhere.branch_rescaled(node, diff.replay, theirs, ours)
-            continue
-        for position, gradient in anywhere.uses(node, diff.replay):
-            left_out = anywhere.use_left_out(node, position, gradient, diff.replay)
-            yield left_out
-            yield from anywhere.sum_cut_short(node, position, gradient)
-            without = _with(diff, check.name, {node.name: left_out.variant})
-            if without is not None:
-                arrays = theirs, ours, without
-                yield from anywhere.use_rescaled(node, position, gradient, diff.replay, *arrays)
+        return
+    uses = [(x, *use) for x in _nearest_first(check) for use in anywhere.uses(x, diff.replay)]
+    uses.sort(key=lambda use: use[2] != check.name)  # of this very tensor first
+    for use in uses:
+        left_out = anywhere.use_left_out(*use, diff.replay)
+        yield left_out
+        yield from anywhere.sum_cut_short(*use)
+        without = _with(diff, check.name, left_out.variants)
+        if without is not None:
+            yield from anywhere.use_rescaled(*use, diff.replay, theirs, ours, without)
 
 
 def _wiring(diff: Diff, check: Check) -> Iterator[Guess]:

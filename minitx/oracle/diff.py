@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from . import updates
 from .bundle import Bundle, Node
 from .measure import Difference, difference
 from .port import Port, adopt
-from .replay import Graph, Part, Replay, Variant
+from .replay import Graph, Part, Replay, Variant, unfolded
 from .shapes import misfit
+from .tolerance import largest, strict
 
-SLACK = 1e-6  # of float32's tolerance, for a port in float64
 AGREES, PROPAGATED, WRONG = "agrees", "propagated", "wrong here"
 FOREIGN = "differs"  # an input or a parameter: the port ran on something else
 MISSHAPEN = "misshapen"
@@ -63,17 +64,22 @@ class Diff:
         self.bundle, self.port, self.relative = bundle, port, tolerance
         self.graph = Graph(bundle)
         self.replay = Replay(self.graph, port.arrays, variants)
+        self._sizes: dict[str, float] = {}
+        self._updates: dict[updates.Rule, dict[str, np.ndarray]] = {}
         self.checks: list[Check] = []
         for name in self._order():
             self.checks.append(self._check(name))
 
     @property
     def first(self) -> Check | None:
-        """The first tensor that is wrong by itself; failing that, the first that is off at all."""
+        """The first tensor that is wrong by itself; failing that, the first that is off at all.
+
+        What an op computes inside is told with the op.
+        """
         for wanted in ((WRONG, MISSHAPEN), (FOREIGN,), (PROPAGATED,)):
-            for check in self.checks:
-                if check.status in wanted:
-                    return check
+            found = [check for check in self.checks if check.status in wanted]
+            if found:
+                return next((check for check in found if check.kind != "unfold"), found[0])
         return None
 
     def assuming(self, variants: Mapping[str, Variant]) -> Diff:
@@ -95,29 +101,32 @@ class Diff:
         if self.relative is not None:
             allowed = self.relative * max(size, 1e-6 * self._largest(kind))
         else:
-            narrow = self.port.dtypes[name].itemsize < 8
-            allowed = self.bundle.tolerance(name) * (1 if narrow else SLACK)
+            eps = np.finfo(self.port.dtype).eps / np.finfo(np.float32).eps
+            allowed = self.bundle.tolerance(name) * eps
+            if self.port.dtype == np.float64:
+                allowed = strict(self.bundle.arrays[name], self._largest(kind))
         finite = np.abs(expected[np.isfinite(expected)])
         return allowed * max(1.0, float(finite.max(initial=0.0)) / size if size else 1.0)
 
     def difference(self, name: str, expected: np.ndarray) -> Difference:
         """Of the port's tensor from another of its shape."""
-        dtype = self.port.dtypes[name]
-        dtype = dtype if dtype.kind == "f" else np.dtype(np.float64)
         expected = expected.astype(np.float64)
-        allowed = self.tolerance(name, expected)
-        return difference(self.port.arrays[name], expected, allowed, dtype)
+        theirs, allowed = self.port.arrays[name], self.tolerance(name, expected)
+        if name.startswith("unfold/"):  # a masked score may be any large negative number
+            theirs = np.where(np.isneginf(expected) & (theirs < -1e3), expected, theirs)
+        return difference(theirs, expected, allowed, self.port.dtype)
 
     def _largest(self, kind: str) -> float:
-        sizes = (np.abs(x).max(initial=0.0) for x in self.bundle.kind(kind).values())
-        return float(max(sizes, default=0.0))
+        if kind not in self._sizes:
+            self._sizes[kind] = largest(self.bundle.kind(kind))
+        return self._sizes[kind]
 
     def _order(self) -> list[str]:
         nodes = [node.name for node in self.graph.nodes]
         order = [x for kind in ("input", "parameter", "constant") for x in self._of(kind)]
         order += [f"value/{name}" for name in nodes]
         order += [f"cotangent/{name}" for name in reversed(nodes)]
-        order += self._of("grad")
+        order += [x for kind in ("grad", *updates.KINDS) for x in self._of(kind)]
         rest = [x for x in self.bundle.arrays if x not in set(order)]
         return [name for name in order + rest if name in self.port.theirs]
 
@@ -126,8 +135,13 @@ class Diff:
 
     def _check(self, name: str) -> Check:
         check = Check(name, self.port.theirs[name], AGREES)
-        computed = check.kind in ("value", "cotangent", "grad")
-        if computed:
+        updated = name in self.updates()
+        computed = updated or check.kind in ("value", "cotangent", "grad", "unfold")
+        if updated:
+            check.suspects = [updates.optimizer_node(self.bundle)]
+        elif check.kind == "unfold":
+            check.suspects = [self.graph.bundle.nodes[name[7:].rpartition("/")[0]]]
+        elif computed:
             check.suspects = self.graph.span(name, self.port.arrays)
             check.parts = self.replay.parts.get(name, [])
         ours = self.expected(name) if computed else None
@@ -149,12 +163,28 @@ class Diff:
 
     def expected(self, name: str) -> np.ndarray:
         """A value or a gradient as our ops make it from the port's tensors."""
+        if name.startswith(updates.KINDS):
+            return self.updates()[name]
+        if name.startswith("unfold/"):
+            node, _, variable = name[7:].rpartition("/")
+            return unfolded(self.graph.bundle.nodes[node], self.replay)[variable]
         found = self.replay.expected(name)
         if found is not None:
             return found
         if name.startswith("cotangent/") and name not in self.graph.users:
             return self.bundle.arrays[name]  # the loss's own, nobody's sum
         return np.zeros(self.bundle.arrays[name].shape)
+
+    def updates(self, rule: updates.Rule | None = None) -> dict[str, np.ndarray]:
+        """What the optimizer makes of the port's gradients; {} if the port tells nothing of it."""
+        own = updates.rule_of(self.bundle)
+        if own is None or not any(name.startswith(updates.KINDS) for name in self.port.theirs):
+            return {}
+        rule = rule or own
+        if rule not in self._updates:
+            given = self.graph, rule, self.port.arrays, self.replay.variants
+            self._updates[rule] = updates.simulate(*given)
+        return self._updates[rule]
 
     def _spoilt(self, name: str) -> bool:
         """NaN or infinity, after another tensor that had them: what they spread to tells nothing."""

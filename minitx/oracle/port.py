@@ -29,6 +29,15 @@ class Port:
     theirs: dict[str, str] = field(default_factory=dict)  # what the port calls them
     unknown: list[str] = field(default_factory=list)  # the port's names that mean nothing here
 
+    @property
+    def dtype(self) -> np.dtype:
+        """The narrowest that a computed tensor has: a loss may be told in more digits than it has."""
+        given = [
+            x for name, x in self.dtypes.items() if not name.startswith(("input", "parameter"))
+        ]
+        floats = [x for x in given or self.dtypes.values() if x.kind == "f"]
+        return min(floats, key=lambda x: x.itemsize, default=np.dtype(np.float64))
+
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """All arrays of an npz or a safetensors file.  Raises as those readers do, PortError else."""

@@ -6,6 +6,8 @@ ours, so that a port that tells only some tensors is judged over the ops between
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -13,6 +15,7 @@ import numpy as np
 
 from ..jit import use_kernels
 from ..tensor import OPS, unbroadcast
+from ..trace.unfold import Unfolding
 from .bundle import Bundle, BundleError, Node
 from .literal import decode
 
@@ -47,6 +50,13 @@ class Graph:
                 users = self.users.setdefault(gradient_of(tensor), [])
                 if node not in users:
                     users.append(node)
+
+    @functools.cached_property
+    def counts(self) -> set[int]:
+        """How many items there are along leading axes of values: what sums and means go over."""
+        shapes = {x.shape[:-1] for x in self.bundle.kind("value").values()}
+        pairs = ((s, i, j) for s in shapes for i in range(len(s)) for j in range(i + 1, len(s) + 1))
+        return {math.prod(shape[i:j]) for shape, i, j in pairs} - {1}
 
     def maker(self, tensor: str) -> Node | None:
         kind, _, rest = tensor.partition("/")
@@ -129,7 +139,7 @@ class Replay:
             if not users:
                 cotangent = golden[name]  # the loss's own
             else:
-                cotangent = self.arrays[name] if sums is None else sums
+                cotangent = np.zeros(golden[name].shape) if sums is None else sums
         self.arrays[name] = cotangent
         entries = self.vjps[node.name](cotangent)
         for position, tensor in node.inputs.items():
@@ -160,3 +170,12 @@ def given(node: Node, arrays: Mapping[str, np.ndarray]) -> tuple[list, dict[str,
     """A node's arguments and options, tensors as arrays."""
     arguments = [decode(x.get("literal", x), arrays) for x in node.arguments]
     return arguments, {name: decode(x, arrays) for name, x in node.options.items()}
+
+
+def unfolded(node: Node, replay: Replay) -> dict[str, np.ndarray]:
+    """What the op computes inside, from the port's inputs and its cotangent of the result."""
+    arguments, options = given(node, replay.arrays)
+    with use_kernels("ref"), np.errstate(all="ignore"), Unfolding() as seen:
+        _, vjp = OPS[node.op].__wrapped__(*arguments, **options)  # type: ignore[attr-defined]
+        vjp(replay.arrays[f"cotangent/{node.name}"])
+    return seen.arrays

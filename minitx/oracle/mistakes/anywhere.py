@@ -86,7 +86,10 @@ def _wiring(node: Node, tensor: str, other: str, later: bool) -> tuple[str, str]
     read = f"{node.op} reads {title(other)}; it should read {title(tensor)}"
     if "norm" in node.op and other.startswith("value/"):
         if later:
-            return "post-norm instead of pre-norm", f"the port normalises after the residual: {read}"
+            return (
+                "post-norm instead of pre-norm",
+                f"the port normalises after the residual: {read}",
+            )
         return "norm of another tensor", read
     if "norm" in tensor and "norm" not in other and other.startswith("value/"):
         return "norm left out", f"the port does not normalise here: {read}"
@@ -110,7 +113,9 @@ def rescaled(node: Node, theirs: np.ndarray, ours: np.ndarray) -> Iterator[Guess
         yield Guess(node, f"result times {told}", why, _wrapped(change))
 
 
-def branch_rescaled(node: Node, replay: Replay, theirs: np.ndarray, ours: np.ndarray) -> Iterator[Guess]:
+def branch_rescaled(
+    node: Node, replay: Replay, theirs: np.ndarray, ours: np.ndarray
+) -> Iterator[Guess]:
     """A sum, one side of which counts another number of times than once."""
     for position, tensor in node.inputs.items() if node.op == RESIDUAL else ():
         x = np.broadcast_to(replay.arrays[tensor], ours.shape)
@@ -137,7 +142,10 @@ def uses(node: Node, replay: Replay) -> Iterator[tuple[int, str]]:
 def use_left_out(node: Node, position: int, gradient: str, replay: Replay) -> Guess:
     """One use of a tensor adds nothing to its gradient."""
     others = [x.name for x in replay.graph.users[gradient] if x is not node]
-    name, why = "gradient left out", f"the port's gradient of {title(gradient)} lacks {node.name}'s part"
+    name, why = (
+        "gradient left out",
+        f"the port's gradient of {title(gradient)} lacks {node.name}'s part",
+    )
     if node.op == RESIDUAL and others:
         name = "residual's gradient left out"
         why = f"in the port's backward pass nothing goes around {', '.join(others)}: {why}"
@@ -167,8 +175,7 @@ def use_rescaled(
         return
     name = "gradient counted twice" if told == "2" else f"gradient times {told}"
     why = f"the port takes {node.name}'s part of the gradient of {title(gradient)} {told} times"
-    shape = replay.arrays[f"value/{node.name}"].shape[:-1]
-    if told in {f"1/{math.prod(shape[i:j])}" for i in range(len(shape)) for j in range(len(shape) + 1)}:
+    if told in {f"1/{count}" for count in replay.graph.counts}:
         name, why = "gradient averaged, not summed", f"{why}: a mean where a sum is due"
     yield Guess(node, name, why, _scaled_part(position, factor))
 
@@ -204,11 +211,15 @@ def sum_cut_short(node: Node, position: int, gradient: str) -> Iterator[Guess]:
             return value, edited(vjp, position, cut)
 
         yield Guess(node, name, why, _wrapped(change))
-    yield Guess(node, "gradient of one row only, not summed", _one_row(gradient), _first_row(position))
+    yield Guess(
+        node, "gradient of one row only, not summed", _one_row(gradient), _first_row(position)
+    )
 
 
 def _one_row(gradient: str) -> str:
-    return f"the gradient of {title(gradient)} is that of the first row; it should be summed over all"
+    return (
+        f"the gradient of {title(gradient)} is that of the first row; it should be summed over all"
+    )
 
 
 def _first_row(position: int) -> Callable:
@@ -241,16 +252,16 @@ def _factor(theirs: np.ndarray, ours: np.ndarray) -> float:
 
 def _told(factor: float, size: int) -> str | None:
     """A factor in words, or in digits where there are too many numbers for it to fit by chance."""
-    if abs(factor) < 1e-9 or abs(factor - 1) < 1e-9:
+    if abs(factor) < 1e-5 or abs(factor - 1) < 1e-9:
         return None
-    return tell_factor(factor) or (f"{factor:.6g}" if size >= 8 else None)
+    return tell_factor(factor, 4096 if size >= 8 else 64) or (
+        f"{factor:.6g}" if size >= 8 else None
+    )
 
 
-def tell_factor(x: float) -> str | None:
+def tell_factor(x: float, largest: int) -> str | None:
     """A factor in words that a formula may have: -1, 12, 1/12, sqrt(12), 1/sqrt(12)."""
     sign, size = "-" if x < 0 else "", abs(x)
-    if size == 0 or abs(x - 1) < 1e-6:
-        return None
     for value, form in (
         (size, "{}"),
         (1 / size, "1/{}"),
@@ -258,6 +269,7 @@ def tell_factor(x: float) -> str | None:
         (1 / size**2, "1/sqrt({})"),
     ):
         whole = round(value)
-        if 1 <= whole <= 100_000 and abs(value - whole) <= 1e-5 * value:
+        near = abs(value - whole) <= 1e-6 * value
+        if near and (1 < whole <= largest or (whole == 1 and x < 0)):
             return sign + form.format(whole)
     return None

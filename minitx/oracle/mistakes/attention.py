@@ -57,7 +57,11 @@ class Plain:
             mean = (dprob * prob).sum(axis=self.axis, keepdims=True) if self.centred else 0
             dscores = prob * (dprob - mean)
             back = self.scale if self.scale_back is None else self.scale_back
-            return back * dscores @ k, back * dscores.swapaxes(-1, -2) @ q, prob.swapaxes(-1, -2) @ dy
+            return (
+                back * dscores @ k,
+                back * dscores.swapaxes(-1, -2) @ q,
+                prob.swapaxes(-1, -2) @ dy,
+            )
 
         return prob @ v, vjp
 
@@ -214,7 +218,9 @@ def other_self_attend(op, qkv, heads, mask, bias, each, **options):
 
 def _same(wrong, right):
     """Compares settings, masks by identity."""
-    return wrong is None or all(x is y or x == y for x, y in zip(_of(wrong), _of(right), strict=True))
+    return wrong is None or all(
+        x is y or x == y for x, y in zip(_of(wrong), _of(right), strict=True)
+    )
 
 
 def _of(plain):
@@ -309,7 +315,9 @@ def swapped_result(op, qkv, heads, *arguments, **options):
     if heads in (1, C):
         return None
     order = np.arange(3 * C)
-    return _reordered(op, qkv, (heads, *arguments), options, order, np.argsort(heads_last(C, heads)))
+    return _reordered(
+        op, qkv, (heads, *arguments), options, order, np.argsort(heads_last(C, heads))
+    )
 
 
 @mistake(

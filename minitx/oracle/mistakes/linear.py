@@ -13,10 +13,18 @@ from .registry import HEADS, edited, mistake
 NAMES = {
     "identity": "no activation",
     "relu": "ReLU",
-    "gelu": "the exact GELU (erf)",
-    "gelu_tanh": "GELU's tanh form",
-    "silu": "SiLU",
+    "gelu": "the exact GELU, through erf",
+    "gelu_tanh": "GELU's approximation through tanh",
+    "silu": "SiLU, x sigmoid(x)",
     "quick": "quick GELU, x sigmoid(1.702 x)",
+}
+SHORT = {
+    "identity": "left out",
+    "relu": "ReLU",
+    "gelu": "GELU through erf",
+    "gelu_tanh": "GELU through tanh",
+    "silu": "SiLU",
+    "quick": "quick GELU",
 }
 
 
@@ -27,7 +35,7 @@ class _Activation:
         self.key = key
 
     def __format__(self, spec: str) -> str:
-        return NAMES[self.key]
+        return NAMES[self.key] if spec else SHORT[self.key]
 
 
 OTHERS = tuple(map(_Activation, NAMES))
@@ -50,9 +58,9 @@ def _linear(op, x, weight, bias, forward, backward):
 
 
 @mistake(
-    "activation is {other}",
+    "activation: {other}",
     "linear",
-    "the port computes {other}; the golden model has another activation here",
+    "the port computes {other:long}; it should be {activation}",
     other=OTHERS,
 )
 def other_activation(op, x, weight, bias, activation, other):
@@ -62,9 +70,9 @@ def other_activation(op, x, weight, bias, activation, other):
 
 
 @mistake(
-    "activation is {other}",
+    "activation: {other}",
     "gelu",
-    "the port computes {other}; the golden model has another form",
+    "the port computes {other:long}; it should be approximate={approximate!r}",
     other=OTHERS,
 )
 def other_gelu(op, x, approximate, other):

@@ -32,8 +32,8 @@ def _norm(x, weight, bias, eps, ddof=0, outside=False, mean=True, projection=Tru
 @mistake(
     "eps is {other:g}",
     "layer_norm",
-    "the port adds {other:g} to the variance, not the eps of the golden model",
-    other=(1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-12, 0.0),
+    "the port adds {other:g} to the variance; it should be {eps:g}",
+    other=(1e-5, 1e-6, 1e-12, 0.0, 1e-8, 1e-7, 1e-4, 1e-3),
 )
 def other_eps(op, x, weight, bias, eps, other):
     return None if other == eps else _norm(x, weight, bias, other)

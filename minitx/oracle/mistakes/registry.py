@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ...tensor import OPS
 from ..bundle import Node
 from ..replay import Graph, Variant
 
@@ -31,14 +32,19 @@ class Mistake:
 
 @dataclass(frozen=True)
 class Guess:
-    """One mistake, made in one node."""
+    """One mistake, made in one node, or in more at once."""
 
     node: Node
     name: str
     sentence: str
     variant: Variant
+    also: tuple[str, ...] = ()  # other nodes that make it too
     alone: bool = False  # it means nothing in another node
     bent: bool = False  # made in the pullback alone, though it belongs to the value as well
+
+    @property
+    def variants(self) -> dict[str, Variant]:
+        return dict.fromkeys((self.node.name, *self.also), self.variant)
 
 
 MISTAKES: list[Mistake] = []  # in the order in which they are offered
@@ -48,7 +54,8 @@ def mistake(name: str, ops: str, sentence: str, **settings: Any) -> Callable:
     """Enter a function ``(op, *arguments)`` as a mistake in ``ops``, names separated by spaces.
 
     ``op`` is the right one, of arrays.  settings: tuples of values to try; name and sentence may
-    tell them in braces.
+    tell them in braces,
+    and the op's own arguments that are no arrays.
     """
 
     def enter(function: Callable) -> Callable:
@@ -66,8 +73,16 @@ def known_guesses(graph: Graph, node: Node) -> Iterator[Guess]:
         values = (heads_of(graph) if x is HEADS else x for x in each.settings.values())
         for chosen in itertools.product(*values):
             settings = dict(zip(each.settings, chosen, strict=True))
-            texts = each.name.format(**settings), each.sentence.format(**settings)
+            words = _literals(node) | settings
+            texts = each.name.format(**words), each.sentence.format(**words)
             yield Guess(node, *texts, _variant(each.function, settings))
+
+
+def _literals(node: Node) -> dict[str, Any]:
+    """What the op was given besides arrays, by its parameters' names."""
+    parameters = inspect.signature(OPS[node.op]).parameters
+    given = dict(zip(parameters, node.arguments, strict=False))
+    return {name: x["literal"] for name, x in given.items() if "literal" in x} | node.options
 
 
 def _variant(function: Callable, settings: dict[str, Any]) -> Variant:
