@@ -18,6 +18,7 @@ import math
 import pathlib
 
 import numpy as np
+
 from minitx.checkpoint import load_safetensors
 
 erf = np.vectorize(math.erf)

@@ -1,7 +1,7 @@
 """A GPT in plain NumPy, forward and backward by hand, as a port would be: the trial of the oracle.
 
-Nothing of minitx is used.  Every tensor is recorded under the port's own names (TABLE has ours), and
-a set of flags plants single mistakes of the kinds that ports are known to have.
+Nothing of minitx is used.  Every tensor is recorded under the port's own names (TABLE has ours); a
+set of flags plants single mistakes of the kinds that ports are known to have.
 """
 
 from __future__ import annotations

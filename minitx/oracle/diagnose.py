@@ -1,4 +1,4 @@
-"""Which of the usual mistakes reproduces a port's numbers: each is made, and the best fit is named."""
+"""Which of the usual mistakes reproduces a port's numbers: each is made, the best fit is named."""
 
 from __future__ import annotations
 
@@ -51,6 +51,11 @@ class Diagnosis:
     same: tuple[str, ...] = ()  # nodes with the same mistake, this one included
     left: int = 0  # tensors that are still wrong if it is taken for right
 
+    @property
+    def cause(self) -> str:
+        """The likeliest mistake in a few words; "" if none is known."""
+        return self.fits[0].guess.name if self.fits else self.check.cause
+
 
 def investigate(diff: Diff, most: int = 4) -> Iterator[Diagnosis]:
     """One mistake after the other: each is taken for right, as far as the next one goes.
@@ -101,18 +106,16 @@ def _same_settings(a: Node, b: Node) -> bool:
 
 def _same_place(a: Node, b: Node) -> bool:
     """In another block."""
-    return a.op == b.op and re.sub(r"[.]\d+[.]", ".*.", a.name) == re.sub(
-        r"[.]\d+[.]", ".*.", b.name
-    )
+    places = [re.sub(r"[.]\d+[.]", ".*.", node.name) for node in (a, b)]
+    return a.op == b.op and places[0] == places[1]
 
 
 ALIKE = _same_place, _same_settings, _same_op
 
 
 def _possible(diff: Diff, name: str, guess: Guess) -> bool:
-    return (
-        name == guess.node.name or _with(diff, f"value/{name}", {name: guess.variant}) is not None
-    )
+    itself = name == guess.node.name
+    return itself or _with(diff, f"value/{name}", {name: guess.variant}) is not None
 
 
 def diagnose(diff: Diff, check: Check) -> Diagnosis:
@@ -168,7 +171,7 @@ def _bucket(fit: Fit) -> float:
 
 
 def _once(fits: list[Fit]) -> list[Fit]:
-    seen = {}
+    seen: dict[tuple[str, str], Fit] = {}
     for fit in fits:
         seen.setdefault((fit.guess.name, fit.guess.node.name), fit)
     return list(seen.values())
@@ -254,7 +257,7 @@ def _uses(diff: Diff, check: Check) -> Iterator[Guess]:
     theirs, ours = diff.port.arrays[check.name], diff.expected(check.name)
     if check.kind == "value":
         for node in _nearest_first(check):
-            yield from anywhere.skipped(node)
+            yield from anywhere.skipped(node, diff.replay)
             if f"value/{node.name}" == check.name:
                 yield from anywhere.rescaled(node, theirs, ours)
                 yield from anywhere.branch_rescaled(node, diff.replay, theirs, ours)

@@ -37,6 +37,7 @@ class Check:
     local: Difference | None = None  # from our op, applied to the port's inputs
     suspects: list[Node] = field(default_factory=list)  # the ops in between, in order of execution
     parts: list[Part] = field(default_factory=list)  # what each use adds to a gradient, by our ops
+    cause: str = ""  # of a wrong shape, and a sentence about it
     note: str = ""
 
     @property
@@ -147,12 +148,15 @@ class Diff:
         ours = self.expected(name) if computed else None
         if name in self.port.misshapen:
             check.status = MISSHAPEN
-            golden = self.bundle.arrays[name]
-            check.note = misfit(self.port.misshapen[name], golden, ours, check.parts)
+            golden = self.bundle.arrays[name].astype(np.float64)
+            ours = golden if ours is None else ours
+            check.cause, check.note = misfit(self.port.misshapen[name], golden, ours)
             return check
         check.total = self.difference(name, self.bundle.arrays[name])
         if not computed:
-            check.status = AGREES if check.total.agrees else FOREIGN
+            given = check.kind in ("input", "parameter", "constant")
+            check.status = AGREES if check.total.agrees else FOREIGN if given else WRONG
+            check.local = check.total  # nothing else is known
             return check
         assert ours is not None
         check.local = self.difference(name, ours)
@@ -187,7 +191,7 @@ class Diff:
         return self._updates[rule]
 
     def _spoilt(self, name: str) -> bool:
-        """NaN or infinity, after another tensor that had them: what they spread to tells nothing."""
+        """Not finite, after another tensor that was not: where NaN spreads to tells nothing."""
         if np.isfinite(self.port.arrays[name]).all():
             return False
         earlier = (self.port.arrays[x.name] for x in self.checks if x.name in self.port.arrays)

@@ -31,7 +31,7 @@ class Port:
 
     @property
     def dtype(self) -> np.dtype:
-        """The narrowest that a computed tensor has: a loss may be told in more digits than it has."""
+        """The narrowest of a computed tensor; a loss may be told in more digits than it has."""
         given = [
             x for name, x in self.dtypes.items() if not name.startswith(("input", "parameter"))
         ]
@@ -104,9 +104,13 @@ def _renamed(name: str, table: Mapping[str, str | None]) -> str | None:
         if "*" in pattern:
             parts = map(re.escape, pattern.split("*"))
             if hit := re.fullmatch("(.*?)".join(parts), name):
-                filled = iter(hit.groups())
-                return ours and re.sub(r"\*", lambda _: next(filled), ours)
+                return ours and _filled(ours, list(hit.groups()))
     return name
+
+
+def _filled(pattern: str, parts: list[str]) -> str:
+    """Each * in its turn replaced by what one in the port's name stood for."""
+    return re.sub(r"\*", lambda _: parts.pop(0), pattern)
 
 
 class _Names:

@@ -1,4 +1,4 @@
-"""The bundle's ops once more, each given what the port had: is it the op that is wrong, or its input?
+"""The bundle's ops once more, on what the port had: is it the op that is wrong, or its input?
 
 Where the port recorded a tensor, what follows is computed from the port's; where it did not, from
 ours, so that a port that tells only some tensors is judged over the ops between them.
@@ -106,7 +106,9 @@ class Replay:
         else:
             for name, x in (graph.bundle.arrays | dict(recorded)).items():
                 if not name.startswith(("value/", "cotangent/")):
-                    self.arrays[name] = x.astype(np.float64) if x.dtype.kind == "f" else x
+                    self.arrays[name] = (
+                        x.astype(np.float64, copy=False) if x.dtype.kind == "f" else x
+                    )
         self.made: dict[str, np.ndarray] = {}
         self.vjps: dict[str, Callable] = {}
         self.parts: dict[str, list[Part]] = {}

@@ -6,36 +6,30 @@ import itertools
 
 import numpy as np
 
-from .replay import Part
+MOST_AXES = 5  # whose orders are all tried
 
 
-def misfit(
-    theirs: np.ndarray, golden: np.ndarray, ours: np.ndarray | None, parts: list[Part]
-) -> str:
-    """One sentence: the two shapes, and what would make one of the other."""
-    told = f"has shape {theirs.shape}, expected {golden.shape}"
-    targets = [golden] if ours is None else [golden, ours]
-    for axes in itertools.permutations(range(theirs.ndim)) if theirs.ndim <= 5 else ():
-        moved = theirs.transpose(axes)
-        for flat in (moved, moved.reshape(golden.shape) if moved.size == golden.size else moved):
-            if any(_close(flat, x) for x in targets):
-                how = "transposed" if theirs.ndim == 2 else f"with its axes in the order {axes}"
-                return f"{told}: it agrees {how}; the layout is another"
+def misfit(theirs: np.ndarray, golden: np.ndarray, ours: np.ndarray) -> tuple[str, str]:
+    """What is wrong, in words and in a sentence.  ours: from the port's inputs."""
+    told = f"it has shape {theirs.shape}, expected {golden.shape}"
+    if _layout(theirs, golden) or _layout(theirs, ours):
+        return "transposed", f"{told}; with its axes in another order the numbers agree"
     extra = theirs.ndim - golden.ndim
     if extra > 0 and theirs.shape[extra:] == golden.shape:
-        summed = theirs.sum(axis=tuple(range(extra)))
-        if any(_close(summed, x) for x in targets):
-            return (
-                f"{told}: summed over its first {_axes(extra)} it agrees; "
-                f"the gradient of what was broadcast is yet to be summed (unbroadcast)"
-            )
-    if theirs.size == golden.size and theirs.ndim == golden.ndim:
-        return f"{told}: the axes are in another order, and the numbers do not agree in any"
-    return told
+        total = theirs.sum(axis=tuple(range(extra)))
+        if _close(total, golden) or _close(total, ours):
+            axes = "axis" if extra == 1 else f"{extra} axes"
+            why = "the gradient of what was broadcast is yet to be summed (unbroadcast)"
+            return "not summed", f"{told}; summed over its first {axes} it agrees: {why}"
+    return "of another shape", told
 
 
-def _axes(count: int) -> str:
-    return "axis" if count == 1 else f"{count} axes"
+def _layout(theirs: np.ndarray, expected: np.ndarray) -> bool:
+    """The same numbers with the axes in another order."""
+    if theirs.size != expected.size or theirs.ndim > MOST_AXES:
+        return False
+    orders = itertools.permutations(range(theirs.ndim))
+    return any(_close(theirs.transpose(x).reshape(expected.shape), expected) for x in orders)
 
 
 def _close(a: np.ndarray, b: np.ndarray) -> bool:

@@ -129,11 +129,11 @@ def simulate(
     """
     bundle = graph.bundle
     steps = len(bundle.manifest["losses"])
-    x = {
+    start = {
         name: recorded.get(f"parameter/{name}", y).astype(np.float64)
         for name, y in bundle.kind("parameter").items()
-        if f"grad/{name}" in bundle.arrays
     }
+    x = {name: start[name] for name in bundle.kind("moment1")}  # the others are not trained
     m, v = ({name: np.zeros(y.shape) for name, y in x.items()} for _ in "mv")
     for number in range(1, steps + 1):
         run = Replay(graph, {f"parameter/{name}": y for name, y in x.items()}, variants)
@@ -142,8 +142,8 @@ def simulate(
                 g = run.total(f"grad/{name}")
                 if number == 1:
                     g = recorded.get(f"grad/{name}", g)
-                if g is not None:
-                    state = x[name], g, m[name], v[name]
-                    x[name], m[name], v[name] = rule.step(name, *state, number)
-    found = zip(KINDS, (m, v, x), strict=True)
+                g = np.zeros(x[name].shape) if g is None else g
+                state = x[name], g, m[name], v[name]
+                x[name], m[name], v[name] = rule.step(name, *state, number)
+    found = zip(KINDS, (m, v, start | x), strict=True)
     return {f"{kind}/{name}": y for kind, state in found for name, y in state.items()}

@@ -85,9 +85,7 @@ def _finding(diff: Diff, found: Diagnosis, number: int) -> Iterator[str]:
     yield f"{number}. {check.name}" + (
         f", the port's {check.theirs}" * (check.theirs != check.name)
     )
-    if check.total is None or check.local is None:
-        yield from _wrapped(check.note)
-    else:
+    if check.total is not None and check.local is not None:
         yield from _numbers(check, check.total, check.local)
     if found.node is not None:
         yield f"   op      {_place(found.node)}"
@@ -144,6 +142,9 @@ def _cause(diff: Diff, found: Diagnosis) -> Iterator[str]:
         if len(found.same) > 1:
             same = [name for name in found.same if name != best.guess.node.name]
             yield from _wrapped(f"and likewise in {_names(same)}")
+    elif found.check.cause:
+        yield f"   cause   {found.cause}"
+        yield from _wrapped(found.check.note)
     elif found.check.status == WRONG:
         yield f"   cause   none of the {found.tried} usual mistakes that were tried"
         if near := found.nearest:
@@ -212,6 +213,7 @@ def _finding_json(found: Diagnosis) -> dict[str, Any]:
         "tensor": found.check.name,
         "node": found.node and found.node.name,
         "op": found.node and found.node.op,
+        "cause": found.cause,
         "causes": fits,
         "tried": found.tried,
         "same": list(found.same),

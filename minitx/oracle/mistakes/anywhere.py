@@ -1,4 +1,4 @@
-"""Mistakes that any op may have: a use left out or counted twice, a sum cut short, a wrong input."""
+"""Mistakes that any op may have: a use left out or counted twice, a short sum, a wrong input."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from ..bundle import Node
 from ..replay import Replay, gradient_of
-from .registry import Guess, NotHere, edited
+from .registry import Guess, NotHere, edited, entries
 
 RESIDUAL = "add"
 
@@ -32,10 +32,10 @@ def title(tensor: str) -> str:
 # ---- values --------------------------------------------------------------------------------------
 
 
-def skipped(node: Node) -> Iterator[Guess]:
+def skipped(node: Node, replay: Replay) -> Iterator[Guess]:
     """The op is not done at all: its result is one of its inputs."""
     for position, tensor in node.inputs.items():
-        others = [title(x) for i, x in node.inputs.items() if i != position]
+        others = [x for i, x in node.inputs.items() if i != position]
 
         def change(value, vjp, arguments, position=position):
             if not isinstance(arguments[position], np.ndarray):
@@ -49,12 +49,12 @@ def skipped(node: Node) -> Iterator[Guess]:
 
             return x, back
 
+        name, why = f"{node.op} left out", f"the port hands {title(tensor)} on as it is"
         if node.op == RESIDUAL:
-            name, why = "residual dropped", f"the port does not add {', '.join(others)}"
-            if others and not others[0].endswith((".add", "add")):
-                name = "branch dropped"
-        else:
-            name, why = f"{node.op} left out", f"the port hands {title(tensor)} on as it is"
+            around = len(replay.graph.users[gradient_of(others[0])]) > 1 if others else False
+            told = ", ".join(map(title, others))
+            name = "residual dropped" if around else f"{told} not added"
+            why = f"the port does not add {told}"
         yield Guess(node, name, why, _wrapped(change))
 
 
@@ -86,10 +86,8 @@ def _wiring(node: Node, tensor: str, other: str, later: bool) -> tuple[str, str]
     read = f"{node.op} reads {title(other)}; it should read {title(tensor)}"
     if "norm" in node.op and other.startswith("value/"):
         if later:
-            return (
-                "post-norm instead of pre-norm",
-                f"the port normalises after the residual: {read}",
-            )
+            why = f"the port normalises after the residual: {read}"
+            return "post-norm instead of pre-norm", why
         return "norm of another tensor", read
     if "norm" in tensor and "norm" not in other and other.startswith("value/"):
         return "norm left out", f"the port does not normalise here: {read}"
@@ -142,10 +140,8 @@ def uses(node: Node, replay: Replay) -> Iterator[tuple[int, str]]:
 def use_left_out(node: Node, position: int, gradient: str, replay: Replay) -> Guess:
     """One use of a tensor adds nothing to its gradient."""
     others = [x.name for x in replay.graph.users[gradient] if x is not node]
-    name, why = (
-        "gradient left out",
-        f"the port's gradient of {title(gradient)} lacks {node.name}'s part",
-    )
+    name = "gradient left out"
+    why = f"the port's gradient of {title(gradient)} lacks {node.name}'s part"
     if node.op == RESIDUAL and others:
         name = "residual's gradient left out"
         why = f"in the port's backward pass nothing goes around {', '.join(others)}: {why}"
@@ -187,56 +183,32 @@ def _scaled_part(position: int, factor: float) -> Callable:
     return _wrapped(change)
 
 
-def sum_cut_short(node: Node, position: int, gradient: str) -> Iterator[Guess]:
-    """A sum over the batch or the positions that has only one of its terms."""
-    for axis, index in ((0, 0), (0, -1), (1, 0), (1, -1)):
-        which = "first" if index == 0 else "last"
-        name = "gradient of one item only, not summed"
-        why = (
-            f"the gradient of {title(gradient)} has only what the {which} index of axis {axis} of "
-            f"{node.name} adds; it should be summed over all (unbroadcast)"
-        )
+# The terms that a sum may be cut short to, by their place in the op's result.
+TERMS = {"[0]": (0,), "[-1]": (-1,), "[:, 0]": (slice(None), 0), "[:, -1]": (slice(None), -1)}
+TERMS |= {"[0, 0]": (0, 0), "[-1, -1]": (-1, -1)}
 
-        def change(value, vjp, arguments, axis=axis, index=index):
-            if value.ndim <= axis + 1 or value.shape[axis] == 1:
+
+def sum_cut_short(node: Node, position: int, gradient: str) -> Iterator[Guess]:
+    """A sum over the batch or the positions that has only some of its terms."""
+    for told, place in TERMS.items():
+
+        def change(value, vjp, arguments, place=place):
+            if value.ndim <= len(place) or 1 in value.shape[: len(place)]:
                 raise NotHere
 
             def cut(entry, dy):
                 one = np.zeros_like(dy)
-                place = (slice(None),) * axis + (index,)
                 one[place] = dy[place]
-                found = vjp(one)[position]
-                return found() if callable(found) else found
+                return entries(vjp, one)[position]
 
             return value, edited(vjp, position, cut)
 
+        name = "gradient of a part only, not summed"
+        why = (
+            f"the gradient of {title(gradient)} has only what {node.name}{told} adds to it; "
+            "it should be summed over all (unbroadcast)"
+        )
         yield Guess(node, name, why, _wrapped(change))
-    yield Guess(
-        node, "gradient of one row only, not summed", _one_row(gradient), _first_row(position)
-    )
-
-
-def _one_row(gradient: str) -> str:
-    return (
-        f"the gradient of {title(gradient)} is that of the first row; it should be summed over all"
-    )
-
-
-def _first_row(position: int) -> Callable:
-    def change(value, vjp, arguments):
-        if value.ndim < 3:
-            raise NotHere
-
-        def cut(entry, dy):
-            one = np.zeros_like(dy)
-            place = (0,) * (dy.ndim - 1)
-            one[place] = dy[place]
-            found = vjp(one)[position]
-            return found() if callable(found) else found
-
-        return value, edited(vjp, position, cut)
-
-    return _wrapped(change)
 
 
 # ---- factors -------------------------------------------------------------------------------------
@@ -254,9 +226,8 @@ def _told(factor: float, size: int) -> str | None:
     """A factor in words, or in digits where there are too many numbers for it to fit by chance."""
     if abs(factor) < 1e-5 or abs(factor - 1) < 1e-9:
         return None
-    return tell_factor(factor, 4096 if size >= 8 else 64) or (
-        f"{factor:.6g}" if size >= 8 else None
-    )
+    many = size >= 8
+    return tell_factor(factor, 4096 if many else 64) or (f"{factor:.6g}" if many else None)
 
 
 def tell_factor(x: float, largest: int) -> str | None:

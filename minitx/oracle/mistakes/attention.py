@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .linear import ORDERS, fits, heads_last, interleaved, thirds
+from .linear import ORDERS, heads_last, interleaved
 from .registry import mistake
 
 

@@ -1,4 +1,4 @@
-"""A mistake: its name, what to tell the user, the ops it happens to, and a function that makes it."""
+"""A mistake: its name, a sentence for the user, the ops it happens to, a function that makes it."""
 
 from __future__ import annotations
 
