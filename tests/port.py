@@ -193,10 +193,10 @@ class Port:
         y = p @ v
         if not self.on("heads not moved back"):
             y = y.swapaxes(1, 2)
-        return y.reshape(B, T, H * D), (q, k, v, p)
+        return y.reshape(B, T, H * D), (q, k, v, p, hidden)
 
     def attend_back(self, dy, saved):
-        q, k, v, p = saved
+        q, k, v, p, hidden = saved
         B, H, T, D = q.shape
         dy = dy.reshape(B, T, H, D).swapaxes(1, 2)
         dp = dy @ v.swapaxes(-1, -2)
@@ -204,6 +204,8 @@ class Port:
         if not self.on("softmax backward without sum"):
             axis = -2 if self.on("softmax over queries") else -1
             ds = ds - p * ds.sum(axis=axis, keepdims=True)
+        if not self.on("mask left out"):
+            ds = np.where(hidden, self.dtype(0), ds)
         scale = 1 if self.on("scale left out of backward") else self.scale
         return self.join(ds @ k * scale, ds.swapaxes(-1, -2) @ q * scale, p.swapaxes(-1, -2) @ dy)
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .bundle import Bundle, Node
-from .replay import Graph, Replay, Variant
+from .replay import Graph, Replay
 
 KINDS = "moment1", "moment2", "updated"
 
@@ -121,12 +121,14 @@ def simulate(
     graph: Graph,
     rule: Rule,
     recorded: Mapping[str, np.ndarray],
-    variants: Mapping[str, Variant] | None = None,
+    replay: Replay | None = None,
 ) -> dict[str, np.ndarray]:
     """The moments and parameters after the bundle's steps, by their full names.
 
-    recorded: the port's arrays, of which the first step takes parameters and gradients.
+    recorded: the port's arrays, of which the first step takes parameters and gradients.  replay: of
+    the first step, where the port recorded no gradient; the later ones make its variants too.
     """
+    replay = replay or Replay(graph, {})
     bundle = graph.bundle
     steps = len(bundle.manifest["losses"])
     start = {
@@ -136,10 +138,12 @@ def simulate(
     x = {name: start[name] for name in bundle.kind("moment1")}  # the others are not trained
     m, v = ({name: np.zeros(y.shape) for name, y in x.items()} for _ in "mv")
     for number in range(1, steps + 1):
-        run = Replay(graph, {f"parameter/{name}": y for name, y in x.items()}, variants)
+        if number > 1:
+            now = {f"parameter/{name}": y for name, y in x.items()}
+            replay = Replay(graph, now, replay.variants)
         with np.errstate(all="ignore"):
             for name in x:
-                g = run.total(f"grad/{name}")
+                g = replay.total(f"grad/{name}")
                 if number == 1:
                     g = recorded.get(f"grad/{name}", g)
                 g = np.zeros(x[name].shape) if g is None else g

@@ -55,7 +55,7 @@ class Plain:
         def vjp(dy):
             dprob = dy @ v.swapaxes(-1, -2)
             mean = (dprob * prob).sum(axis=self.axis, keepdims=True) if self.centred else 0
-            dscores = prob * (dprob - mean)
+            dscores = np.where(seen, prob * (dprob - mean), 0)
             back = self.scale if self.scale_back is None else self.scale_back
             return (
                 back * dscores @ k,
