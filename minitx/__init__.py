@@ -16,6 +16,7 @@ from .gradcheck import gradcheck
 from .jit import use_kernels
 from .memory import keep_freed_memory
 from .ops import *  # noqa: F403
+from .report import report
 from .tensor import Observer, Tensor, no_grad, observing, op
 from .threads import get_threads, release_blas, set_threads
 from .trace import explain_nan, trace
@@ -27,6 +28,6 @@ keep_freed_memory()
 __all__ = [
     "Observer", "Tensor", "checkpoint", "count_multiply_adds", "data", "explain_nan", "get_threads",
     "gradcheck", "models", "nn", "no_grad", "observing", "op", "ops", "optim", "oracle",
-    "release_blas", "set_threads", "text", "trace", "train", "use_kernels", *ops.__all__,
+    "release_blas", "report", "set_threads", "text", "trace", "train", "use_kernels", *ops.__all__,
 ]
 # fmt: on

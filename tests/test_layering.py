@@ -40,6 +40,7 @@ HOUSE = """
     6  oracle           measure port replay shapes updates diff
     6  oracle.mistakes  registry norm linear attention loss embedding anywhere
     6  oracle           diagnose verdict diff_command
+    6  report           figures formulas maps sources contents page
     7  .                cli __main__
 """
 INSTALLED = {"numpy", "numba", "llvmlite"}  # all that minitx needs; Numba brings the last
