@@ -1,6 +1,7 @@
-"""What each op's pullback computes, in a line: d_ is the gradient of what follows, dy the cotangent.
+"""What each op's pullback computes, on paper: dx is the gradient of x, dy the cotangent of y.
 
 Products of arrays are elementwise, @ is the matrix product; sums run over whatever was broadcast.
+In attention, where arrays are matrices, products are those of matrices, but for P dP and dy y.
 """
 
 FORMULAS = {
@@ -43,7 +44,8 @@ FORMULAS = {
     "relu": "dx = dy where x > 0, else 0",
     "reshape": "dx = dy, in the shape of x",
     "self_attend": """
-        q, k, v = parts of qkv;  P = softmax(s q kᵀ + bias),  dP = dy vᵀ
+        q, k, v = parts of qkv
+        P = softmax(s q kᵀ + bias),  dP = dy vᵀ
         dS = P (dP − Σⱼ P dP),  where Σⱼ P dP = Σ dy y
         dqkv = (s dS k, s dSᵀ q, Pᵀ dy)""",
     "sigmoid": "dx = dy y (1 − y)",

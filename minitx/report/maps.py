@@ -16,7 +16,7 @@ BUDGET = 4_000_000  # bytes of all pictures together
 
 
 def probabilities(record: Record, examples: int) -> np.ndarray | None:
-    """What a record's heads attend to, (B, H, T, S) of the first ``examples``; None if no attention.
+    """What heads attend to, (B, H, T, S) of the first ``examples``; None where there are none.
 
     Of attention, fused or not: the kernels' ``prob``, or the result of a softmax with four axes.
     """

@@ -6,7 +6,7 @@ import ast
 import inspect
 import textwrap
 from collections.abc import Callable, Iterator
-from types import CodeType, FunctionType
+from types import FunctionType
 from typing import Any
 
 from .. import kernels
@@ -47,12 +47,16 @@ def _text(function: Callable) -> str:
         return ""
 
 
+def _parsed(text: str) -> ast.AST:
+    try:
+        return ast.parse(text)
+    except SyntaxError:  # part of a longer line, such as a lambda among arguments
+        return ast.Module([], [])
+
+
 def _pullback(text: str) -> str:
     """The inner function named vjp, or the lambda that the op returns."""
-    try:
-        tree = ast.parse(text)
-    except SyntaxError:
-        return ""
+    tree = _parsed(text)
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef) and node.name == "vjp":
             lines = text.splitlines()[node.lineno - 1 : node.end_lineno]
@@ -64,26 +68,25 @@ def _pullback(text: str) -> str:
     return ""
 
 
-def _called(function: Callable) -> Iterator[FunctionType]:
+def _called(function: Callable) -> Iterator[Callable]:
     """minitx's own functions that ``function`` reaches, each once; of a kernel, its reference."""
     seen, waiting = {function}, [function]
     while waiting:
         caller = waiting.pop(0)
-        names = dict.fromkeys(_names(caller.__code__))
-        for name in names:
-            found = getattr(caller, "__globals__", {}).get(name)
-            if found is None and "kernels" in names:
-                found = getattr(kernels, name, None)
+        for found in _mentioned(caller):
             found = found.ref if isinstance(found, Kernel) else found
             ours = isinstance(found, FunctionType) and found.__module__.startswith(_OURS)
-            if ours and found not in seen and "check" not in name:
+            if ours and found not in seen and "check" not in found.__name__:
                 seen.add(found)
                 waiting.append(found)
                 yield found
 
 
-def _names(code: CodeType) -> Iterator[str]:
-    yield from code.co_names
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _names(constant)
+def _mentioned(function: Callable) -> Iterator[Any]:
+    """What ``function`` names: globals, and ``kernels.<name>``."""
+    for node in ast.walk(_parsed(_text(function))):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            if node.value.id == "kernels":
+                yield getattr(kernels, node.attr, None)
+        elif isinstance(node, ast.Name):
+            yield getattr(function, "__globals__", {}).get(node.id)

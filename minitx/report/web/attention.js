@@ -3,7 +3,11 @@
 
 /** The bytes of all of an op's maps, decoded when first needed. */
 function bytesOf(maps) {
-  maps.bytes ??= Uint8Array.from(atob(maps.data), (c) => c.charCodeAt(0));
+  if (!maps.bytes) {
+    const text = atob(maps.data);
+    maps.bytes = new Uint8Array(text.length);
+    for (let i = 0; i < text.length; i += 1) maps.bytes[i] = text.charCodeAt(i);
+  }
   return maps.bytes;
 }
 
@@ -16,8 +20,12 @@ function paintMap(canvas, maps, example, head) {
   const [red, green, blue] = dark() ? [142, 184, 255] : [36, 76, 150];
   const context = canvas.getContext("2d");
   const image = context.createImageData(columns, rows);
+  const pixels = image.data;
   for (let i = 0; i < rows * columns; i += 1) {
-    image.data.set([red, green, blue, bytes[start + i]], 4 * i);
+    pixels[4 * i] = red;
+    pixels[4 * i + 1] = green;
+    pixels[4 * i + 2] = blue;
+    pixels[4 * i + 3] = bytes[start + i];
   }
   context.putImageData(image, 0, 0);
   canvas.repaint = () => paintMap(canvas, maps, example, head);

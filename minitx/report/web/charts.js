@@ -1,6 +1,7 @@
 
 // ---- small charts ----
 
+const DECADES = 8; // of a logarithmic axis at most; what is smaller stands at its foot
 const CHART = { width: 372, height: 132, left: 44, right: 8, top: 8, bottom: 20 };
 
 /** How often each value occurs, between the smallest and the largest. */
@@ -29,7 +30,9 @@ function histogram(statistics, kind, caption) {
     if (zero > 60 && zero < width - 60) picture.append(note(zero, height - 3, "0", "middle"));
   }
   picture.append(note(0, height - 3, number(low)), note(width, height - 3, number(high), "end"));
-  return el("figure", {}, picture, el("figcaption", {}, caption));
+  const name = svg("text", { x: 0, y: 10, class: kind }, caption);
+  picture.append(name);
+  return el("figure", {}, picture);
 }
 
 function note(x, y, text, anchor = "start") {
@@ -41,7 +44,7 @@ function logChart(values, count, label, draw) {
   const positive = values.filter((x) => x > 0);
   if (!positive.length) return el("p", { class: "none" }, "No gradient arrived.");
   const high = Math.ceil(Math.log10(Math.max(...positive)) + 1e-9);
-  const low = Math.max(Math.floor(Math.log10(Math.min(...positive))), high - 12);
+  const low = Math.max(Math.floor(Math.log10(Math.min(...positive))), high - DECADES);
   const { width, height, left, right, top, bottom } = CHART;
   const span = Math.max(1, high - low);
   const x = (i) => left + ((i + 0.5) / count) * (width - left - right);
@@ -174,7 +177,11 @@ function timeBars(list, total) {
   );
 }
 
-/** A name that selects what it names. */
-function link(item, text = item.name) {
+/** A name that selects what it names; it may be broken after its dots. */
+function link(item, text = breakable(item.name)) {
   return el("button", { type: "button", class: "link", onclick: () => select(item) }, text);
+}
+
+function breakable(name) {
+  return name.split(".").map((part, i) => (i ? [".", el("wbr"), part] : part));
 }

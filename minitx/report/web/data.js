@@ -99,7 +99,7 @@ function number(x) {
   if (typeof x !== "number") return x === undefined ? "–" : String(x);
   const size = Math.abs(x);
   if (size === 0) return "0";
-  if (size >= 1e5 || size < 1e-3) return x.toExponential(2).replace("e+", "e").replace("-", "−");
+  if (size >= 1e5 || size < 1e-3) return x.toExponential(2).replace("e+", "e").replaceAll("-", "−");
   return String(Number(x.toPrecision(4))).replace("-", "−");
 }
 
@@ -133,7 +133,7 @@ function fill(element, properties, children) {
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
     else if (value !== false && value !== undefined) element.setAttribute(name, value);
   }
-  element.append(...children.flat().filter((x) => x !== null && x !== undefined && x !== false));
+  element.append(...children.flat(Infinity).filter((x) => x || x === 0));
   return element;
 }
 

@@ -21,7 +21,7 @@ function detailsOf(item) {
     ),
     data.maps[item.name] && section("Attention", attentionOf(item)),
     !item.leaf && section("Inputs", names(item.inputs)),
-    section(item.leaf ? "Used by" : "Used by", names(item.users, true)),
+    section("Used by", names(item.users, true)),
     !item.leaf && section("Pullback", sourceOf(item.op)),
     item.lines && !item.leaf && section("Called from", calls(item)),
     item.saved && section("Saved for the pullback", pairs(item.saved)),
@@ -39,6 +39,7 @@ function crumbs(item) {
 
 function facts(item) {
   const parts = [el("b", {}, item.op), ` ${item.dtype} ${item.shape}`];
+  if (item.shape === "scalar") parts.push(` = ${scalar(item)}`);
   if (item.op === "unused") parts[0] = el("b", {}, "parameter, not used in this run");
   if (!item.leaf) {
     parts.push(
@@ -49,6 +50,8 @@ function facts(item) {
   }
   return parts;
 }
+
+const scalar = ({ value }) => (value.nan ? "NaN" : value.inf ? "infinite" : number(value.mean));
 
 function table(value, grad) {
   const names = { norm: "norm", mean: "mean", std: "std", min: "min", max: "max", zeros: "zeros" };

@@ -1,39 +1,62 @@
 
-// ---- the graph in the middle ----
+// ---- the graph in the middle: only what is near the window is in the document ----
 
+const AROUND = 600; // pixels above and below the window that are painted too
 const graph = byId("graph");
-const boxes = new Map(); // item -> element
+const boxes = new Map(); // item -> element, of those that are painted
+let laid = []; // every item that has a place, frames before what is in them
 let edges = [];
+let painted = [0, 0];
 let zoom = 1;
 
+/** Lay the graph out anew; ``anchor`` stays where it is in the window. */
 function drawGraph(anchor) {
-  const before = boxes.get(anchor)?.getBoundingClientRect().top;
-  boxes.clear();
-  const layer = el("div", { class: "layer" });
+  const before = anchor?.top;
   edges = layOut(root);
+  laid = [];
+  (function add(item) {
+    laid.push(item);
+    if (item.grid) item.children.forEach(add);
+  })(root);
   const [width, height] = [root.left + root.w + 24, root.top + root.h + 24];
-  const lines = svg("svg", { width, height, "aria-hidden": "true" }, arrowheads());
+  const size = `width:${width}px;height:${height}px;zoom:${zoom}`;
+  graph.replaceChildren(el("div", { class: "layer", style: size }));
+  if (before !== undefined) graph.scrollTop += (anchor.top - before) * zoom;
+  paintGraph();
+}
+
+function paintGraph() {
+  const first = graph.scrollTop / zoom - AROUND;
+  const last = (graph.scrollTop + graph.clientHeight) / zoom + AROUND;
+  painted = [first, last];
+  boxes.clear();
+  const lines = svg("svg", { "aria-hidden": "true" }, arrowheads());
   for (const edge of edges) {
+    edge.line = null;
+    if (edge.from.top > last || edge.to.top + edge.to.h < first) continue;
     edge.line = svg("path", { d: pathOf(edge), "marker-end": "url(#arrow)" });
     lines.append(edge.line);
   }
-  const frames = [];
-  (function add(item) {
-    const element = item.grid ? frame(item) : box(item);
-    boxes.set(item, element);
-    frames.push(element);
-    if (item.grid) item.children.forEach(add);
-  })(root);
-  layer.append(...frames.filter((x) => x.classList.contains("frame")), lines);
-  layer.append(...frames.filter((x) => !x.classList.contains("frame")));
-  layer.style.width = `${width}px`;
-  layer.style.height = `${height}px`;
-  layer.style.zoom = zoom;
-  graph.replaceChildren(layer);
-  const after = boxes.get(anchor)?.getBoundingClientRect().top;
-  if (before !== undefined && after !== undefined) graph.scrollTop += after - before;
+  for (const item of laid) {
+    if (item.top > last || item.top + item.h < first) continue;
+    boxes.set(item, item.grid ? frame(item) : box(item));
+  }
+  const [frames, rest] = [[], []];
+  for (const [item, element] of boxes) (item.grid ? frames : rest).push(element);
+  graph.firstChild.replaceChildren(...frames, lines, ...rest);
   markSelected();
 }
+
+/** Paint what scrolling or zooming has brought into sight. */
+function followScroll() {
+  const [first, last] = painted;
+  const top = graph.scrollTop / zoom;
+  const bottom = top + graph.clientHeight / zoom;
+  const ends = root.top + root.h;
+  if (top < Math.max(0, first + 100) || bottom > Math.min(ends, last - 100)) paintGraph();
+}
+
+graph.addEventListener("scroll", followScroll);
 
 function arrowheads() {
   const head = (id) =>
@@ -48,7 +71,6 @@ function arrowheads() {
 const at = ({ left, top, w, h }) => `left:${left}px;top:${top}px;width:${w}px;height:${h}px`;
 
 function frame(item) {
-  const name = el("b", {}, item.label);
   const head = el(
     "button",
     {
@@ -57,9 +79,8 @@ function frame(item) {
       onclick: () => (item === state.selected && item !== root ? toggle(item) : select(item)),
       ondblclick: () => item !== root && toggle(item),
     },
-    item === root ? "" : "▾ ",
-    name,
-    item.cls && item.cls !== item.label ? ` ${item.cls}` : "",
+    el("b", { style: `max-width:${item.port - 8}px` }, `${item === root ? "" : "▾ "}${item.label}`),
+    el("span", { style: `left:${item.port + 12}px` }, item.cls === item.label ? "" : item.cls),
   );
   return el("div", { class: "frame", style: at(item) }, head);
 }
@@ -96,18 +117,17 @@ function markSelected() {
   for (const element of graph.querySelectorAll(".selected, .near")) {
     element.classList.remove("selected", "near");
   }
-  for (const { line } of edges) {
-    if (line.classList.length === 0) continue;
+  for (const line of graph.querySelectorAll("path.in, path.out")) {
     line.classList.remove("in", "out");
     line.setAttribute("marker-end", "url(#arrow)");
   }
   const item = state.selected;
   const shown = item.leaf ? null : visible(item);
-  boxes.get(shown)?.classList.add("selected");
+  if (shown !== root) boxes.get(shown)?.classList.add("selected");
   const near = item.leaf ? item.users.map(([, name]) => visible(records.get(name))) : [];
   for (const x of near) boxes.get(x)?.classList.add("near");
   for (const { from, to, line } of edges) {
-    if (from !== shown && to !== shown) continue;
+    if (!line || (from !== shown && to !== shown)) continue;
     const side = to === shown ? "in" : "out";
     line.classList.add(side);
     line.setAttribute("marker-end", `url(#arrow-${side})`);
@@ -116,22 +136,30 @@ function markSelected() {
   }
 }
 
+/** Scroll as little as brings the box of an item into the window. */
 function showBox(item) {
-  const element = boxes.get(item.leaf && item.users[0] ? visible(records.get(item.users[0][1]))
-    : visible(item));
-  if (!element || item === root) return;
-  const [outer, inner] = [graph.getBoundingClientRect(), element.getBoundingClientRect()];
-  const tall = inner.height > outer.height - 80;
-  if (inner.top < outer.top + 40) graph.scrollTop += inner.top - outer.top - 60;
-  else if (tall && inner.top > outer.top + 80) graph.scrollTop += inner.top - outer.top - 60;
-  else if (!tall && inner.bottom > outer.bottom - 40) {
-    graph.scrollTop += inner.bottom - outer.bottom + 60;
+  const [user] = item.users ?? [];
+  const shown = item.leaf ? user && visible(records.get(user[1])) : visible(item);
+  if (!shown || shown === root) return;
+  const height = graph.clientHeight / zoom;
+  const [top, left] = [graph.scrollTop / zoom, graph.scrollLeft / zoom];
+  const tall = shown.h > height - 80;
+  let wanted = top;
+  if (shown.top < top + 40 || (tall && shown.top > top + 80)) wanted = shown.top - 60;
+  else if (!tall && shown.top + shown.h > top + height - 40) {
+    wanted = shown.top + shown.h - height + 60;
   }
-  if (inner.left < outer.left) graph.scrollLeft += inner.left - outer.left - 24;
-  else if (inner.right > outer.right) graph.scrollLeft += inner.right - outer.right + 24;
+  if (wanted !== top) graph.scrollTop = wanted * zoom;
+  const width = graph.clientWidth / zoom;
+  if (shown.left < left) graph.scrollLeft = (shown.left - 24) * zoom;
+  else if (shown.left + Math.min(shown.w, width) > left + width) {
+    graph.scrollLeft = (shown.left + shown.w - width + 24) * zoom;
+  }
+  followScroll();
 }
 
 function setZoom(value) {
   zoom = Math.min(2, Math.max(0.25, value));
   graph.firstChild.style.zoom = zoom;
+  paintGraph();
 }

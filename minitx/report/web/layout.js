@@ -5,7 +5,7 @@
 // there stands just above its first user.  Neighbouring rows are joined by curves; longer ways go
 // down lanes at the right, one for each source.
 
-const BOX = { width: 190, height: 40 };
+const BOX = { width: 190, height: 40, narrow: 138 };
 const GAP = { x: 18, y: 26, lane: 11, pad: 14, head: 30 };
 const WIDEST = 6; // boxes in a row
 
@@ -13,11 +13,13 @@ const WIDEST = 6; // boxes in a row
 function layOut(top) {
   const edges = visibleEdges();
   const links = new Map(); // by the group within which an edge runs
+  for (const group of state.open) group.entered = new Set(); // its items that use what is outside
   for (const edge of edges) {
     const [from, to] = [ancestors(edge.from), ancestors(edge.to)];
     let i = 0;
     while (from[i + 1] === to[i + 1]) i += 1;
     Object.assign(edge, { around: from[i], a: from[i + 1], b: to[i + 1] });
+    for (const x of to.slice(i + 2)) x.parent.entered.add(x);
     if (!links.has(edge.around)) links.set(edge.around, []);
     links.get(edge.around).push(edge);
   }
@@ -63,6 +65,7 @@ function measure(item, links) {
   for (const child of item.children) measure(child, links);
   const own = links.get(item) ?? [];
   item.grid = inRows(item.children, own);
+  markAside(item, own);
   const above = new Map(item.children.map((x) => [x, []]));
   for (const { a, b } of own) above.get(b).push(a);
   for (const [x, used] of above) {
@@ -81,7 +84,8 @@ function measure(item, links) {
   item.laneStart = right - left + GAP.pad + 14;
   item.w = right - left + 2 * GAP.pad + (lanes ? 8 + lanes * GAP.lane : 0);
   item.h = y - GAP.y + GAP.pad;
-  item.port = item.grid[0][0].x + item.grid[0][0].port;
+  const first = item.grid[item.start][0];
+  item.port = first.x + first.port;
 }
 
 function inRows(items, links) {
@@ -107,12 +111,36 @@ function inRows(items, links) {
   return rows;
 }
 
+/** What only prepares an argument, such as weights joined, stands beside the way down. */
+function markAside(group, links) {
+  const { entered } = group;
+  const fed = new Set([...entered, ...links.map((x) => x.b)]); // by any op at all
+  const busy = new Set([...entered, ...links.filter((x) => fed.has(x.a)).map((x) => x.b)]);
+  const needed = new Set(links.map((x) => x.a));
+  const first = new Set(links.filter((x) => !busy.has(x.b)).map((x) => x.a));
+  for (const x of group.children) {
+    x.aside = needed.has(x) && !fed.has(x) && !first.has(x);
+    if (x.aside && !x.grid) Object.assign(x, { w: BOX.narrow, port: BOX.narrow / 2 });
+  }
+  group.start = group.grid.findIndex((line) => line.some((x) => !x.aside));
+}
+
 /** Side by side, and as close below what they use as that allows. */
 function across(line, above) {
   const wanted = line.map((x) => {
-    const ports = above.get(x).map((y) => y.x + y.port);
-    return ports.length ? sum(ports, (p) => p) / ports.length - x.port : null;
+    const straight = above.get(x).filter((y) => !y.aside);
+    const ports = straight.map((y) => y.x + y.port);
+    if (ports.length) return sum(ports, (p) => p) / ports.length - x.port;
+    return above.get(x).length ? -x.port : null;
   });
+  if (line[0].aside) { // the way down stays free
+    let left = BOX.width / 2 + GAP.x;
+    for (const x of line) {
+      x.x = left;
+      left += x.w + GAP.x;
+    }
+    return;
+  }
   const fixed = wanted.findIndex((x) => x !== null);
   if (fixed > 0) { // what follows from above comes first, what has no source stands beside it
     const [item] = line.splice(fixed, 1);
@@ -162,7 +190,7 @@ function bottommost({ from, a }) {
 }
 
 function topmost({ to, b }) {
-  for (let x = to; x !== b; x = x.parent) if (x.row > 0) return false;
+  for (let x = to; x !== b; x = x.parent) if (x.row > x.parent.start || x.aside) return false;
   return true;
 }
 

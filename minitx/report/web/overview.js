@@ -20,13 +20,17 @@ function overviewOf(group) {
       el("br"),
       group === root ? "" : `${percent(total / whole)} of the run: `,
       `forward ${seconds(group.forwardTime)}, backward ${seconds(group.backwardTime)}; `,
-      `keeps ${large(group.bytes)}B`),
+      `keeps ${large(group.bytes)}B`,
+      group.last.shape === "scalar"
+        ? [el("br"), link(group.last, group.last.label), ` = ${scalar(group.last)}`]
+        : ""),
     alarms(group, parameters),
     gradient,
     section("Time", split(group), folded("By op", () => timeBars(byOp(group), total), true),
-      folded("By module", () => timeBars(byModule(group), total), true)),
+      group.children.some((x) => x.group) &&
+        folded("By module", () => timeBars(byModule(group), total), true)),
     section("Attention", gallery(group)),
-    section("Parameters", parameterTable(parameters)),
+    section("Parameters", parameterTable(parameters, group.path)),
   ];
 }
 
@@ -70,13 +74,13 @@ function byModule(group) {
     .slice(0, 40);
 }
 
-function parameterTable(parameters) {
+function parameterTable(parameters, path) {
   if (!parameters.length) return null;
   const head = ["", "shape", "norm", "gradient", ""];
   return el("table", { class: "names parameters" },
     el("tr", {}, head.map((x) => el("th", { scope: "col" }, x))),
     parameters.map((x) =>
-      el("tr", {}, el("th", { scope: "row" }, link(x)),
+      el("tr", {}, el("th", { scope: "row" }, link(x, breakable(x.name.slice(path && path.length + 1)))),
         el("td", { class: "number" }, x.shape),
         el("td", { class: "number" }, number(x.value.norm)),
         el("td", { class: "number" }, x.grad ? number(x.grad.norm) : "none"),

@@ -8,9 +8,12 @@ function select(item, remember = true) {
   for (let x = item.parent; x; x = x.parent) {
     if (!state.open.has(x)) folded = Boolean(state.open.add(x));
   }
-  if (folded) drawGraph(null);
-  else markSelected();
-  listRows();
+  if (folded) {
+    drawGraph(null);
+    listRows();
+  } else {
+    markSelected();
+  }
   showRow(item);
   paintRows();
   showBox(item);
@@ -34,6 +37,7 @@ function unfoldAll(open) {
   state.open = new Set(open ? groups : [root]);
   if (!open && !state.selected.leaf) state.selected = visible(state.selected);
   drawGraph(null);
+  listRows();
   select(state.selected, false);
 }
 
@@ -133,11 +137,15 @@ byId("unfold").addEventListener("click", () => unfoldAll(true));
 byId("fold").addEventListener("click", () => unfoldAll(false));
 byId("theme").addEventListener("click", () => setTheme(dark() ? "light" : "dark"));
 byId("keys").addEventListener("click", () => byId("help").showModal());
-addEventListener("resize", paintRows);
+addEventListener("resize", () => {
+  paintRows();
+  paintGraph();
+});
 
 byId("summary").textContent =
   `${data.nodes.length} ops, ${large(data.modules[""]?.[1] ?? 0)} parameters, ` +
   `${seconds(timeOf(root))}; minitx ${data.minitx}`;
 drawGraph(null);
+listRows();
 select(root, false);
 tree.focus({ preventScroll: true });

@@ -26,7 +26,7 @@ function python(text) {
 
 /** A heading that opens; what is inside is made when it first does. */
 function folded(title, make, open = false) {
-  const details = el("details", { class: "folded" }, el("summary", {}, title));
+  const details = el("details", { class: "more" }, el("summary", {}, title));
   const show = () => details.open && details.children.length === 1 && details.append(make());
   details.addEventListener("toggle", show);
   details.open = open;
@@ -40,11 +40,16 @@ function sourceOf(op) {
   if (!told) return [];
   const [first, ...rest] = told.doc.split("\n\n");
   return [
-    told.doc && el("p", { class: "doc" }, first),
-    rest.length > 0 && el("p", { class: "doc more" }, rest.join("\n\n")),
+    told.doc && el("p", { class: "doc" }, marked(first)),
+    rest.length > 0 && el("p", { class: "doc rest" }, marked(rest.join("\n\n"))),
     told.formula && el("pre", { class: "formula" }, told.formula),
     told.pullback && python(told.pullback),
     told.source && folded(`The whole op, ${op}`, () => python(told.source)),
     ...told.helpers.map(([name, code]) => folded(name, () => python(code))),
   ];
+}
+
+/** ``Names`` in a docstring. */
+function marked(text) {
+  return text.split("``").map((part, i) => (i % 2 ? el("code", {}, part) : part));
 }

@@ -70,8 +70,9 @@ function row(item, i) {
       ondblclick: () => item.group && toggle(item),
     },
     el("span", { class: "mark" }, item.group && !searching ? (open ? "▾" : "▸") : ""),
-    el("span", { class: "label" }, searching ? item.name : item.label),
-    el("span", { class: "kind" }, searching || item.label === item.op ? "" : kindOf(item)),
+    el("span", { class: "label" }, searching ? shortName(item) : item.label),
+    el("span", { class: "kind" }, searching ? item.name.slice(0, -shortName(item).length - 1)
+      : kindOf(item)),
     item.leaf ? null : bar("forward", timeShare(item)),
     bar("backward", gradientShare(item)),
   );
@@ -79,9 +80,11 @@ function row(item, i) {
 }
 
 function kindOf(item) {
-  if (item.group) return item.call > 1 ? `call ${item.call}` : item.cls;
-  return item.op;
+  const kind = item.group ? (item.call > 1 ? `call ${item.call}` : item.cls) : item.op;
+  return kind === item.label ? "" : kind;
 }
+
+const shortName = (item) => item.name.slice(item.name.lastIndexOf(".") + 1);
 
 function bar(kind, share) {
   return el("span", { class: `bar ${kind}` }, el("i", { style: `width:${100 * share}%` }));
