@@ -24,7 +24,7 @@ def source_of(name: str, function: Callable) -> dict[str, Any]:
         "doc": inspect.getdoc(function) or "",
         "formula": textwrap.dedent(FORMULAS.get(name, "")).strip(),
         "source": text,
-        "pullback": _pullback(text),
+        "pullback": next(filter(None, map(_pullback, (text, *helpers.values()))), ""),
         "helpers": [[helper, code] for helper, code in helpers.items() if code],
     }
 

@@ -4,7 +4,7 @@
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const records = new Map();
-for (const x of data.leaves) records.set(x.name, Object.assign(x, { leaf: true, users: [] }));
+for (const x of data.leaves) records.set(x.name, Object.assign(x, { leaf: true, depth: 0, users: [] }));
 data.nodes.forEach((x, index) => records.set(x.name, Object.assign(x, { index, users: [] })));
 for (const x of data.nodes) {
   x.forwardTime = Number(x.forward) || 0;

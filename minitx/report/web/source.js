@@ -45,6 +45,7 @@ function sourceOf(op) {
     told.formula && el("pre", { class: "formula" }, told.formula),
     told.pullback && python(told.pullback),
     told.source && folded(`The whole op, ${op}`, () => python(told.source)),
+    told.helpers.length > 0 && el("p", { class: "note" }, "What it calls, in plain NumPy:"),
     ...told.helpers.map(([name, code]) => folded(name, () => python(code))),
   ];
 }
