@@ -14,9 +14,9 @@ import pytest
 GPT = pathlib.Path(__file__).parents[1] / "demos" / "gpt.py"
 
 
-def run(folder, *args, check=True):
+def run(folder, *args, script=GPT, check=True):
     done = subprocess.run(
-        [sys.executable, GPT, *args], cwd=folder, capture_output=True, text=True, timeout=300
+        [sys.executable, script, *args], cwd=folder, capture_output=True, text=True, timeout=300
     )
     assert not check or done.returncode == 0, done.stderr
     return done
@@ -81,3 +81,8 @@ def test_sampling_without_a_checkpoint_says_so(tmp_path):
     done = run(tmp_path, "--sample", "a", check=False)
     assert done.returncode == 1 and "checkpoint.safetensors" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_report_of_a_small_gpt(tmp_path):
+    done = run(tmp_path, "--steps", "2", "--layers", "1", script=GPT.with_name("report.py"))
+    assert done.stdout.startswith("open /") and (tmp_path / "runs/report.html").is_file()

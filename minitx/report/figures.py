@@ -31,6 +31,7 @@ def shape(x: np.ndarray) -> str:
     return " × ".join(map(str, x.shape)) or "scalar"
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def statistics(x: np.ndarray) -> dict[str, Any]:
     """Norm, mean, standard deviation, extremes, zeros, what is not finite, and a histogram.
 

@@ -51,7 +51,11 @@ function attentionOf(node) {
       el("span", {}, String(i)),
     ),
   );
-  const grid = el("div", { class: "heads", role: "group", "aria-label": "Heads", onkeydown: move }, thumbs);
+  const grid = el(
+    "div",
+    { class: "heads", role: "group", "aria-label": "Heads", onkeydown: move },
+    thumbs,
+  );
   const choice = el(
     "select",
     { "aria-label": "Example of the batch", onchange: () => show(Number(choice.value), head) },
@@ -76,7 +80,8 @@ function attentionOf(node) {
     if (!step) return;
     event.preventDefault();
     event.stopPropagation();
-    show(example, Math.min(maps.heads - 1, Math.max(0, head + step)));
+    const at = thumbs.indexOf(event.target.closest("button"));
+    show(example, Math.min(maps.heads - 1, Math.max(0, at + step)));
     thumbs[head].focus();
   }
 
@@ -116,9 +121,12 @@ function gallery(group) {
         select(node);
       };
       const label = `${node.name}, head ${head}`;
-      return el("button", { type: "button", title: label, "aria-label": label, onclick: choose }, canvas);
+      const properties = { type: "button", title: label, "aria-label": label, onclick: choose };
+      return el("button", properties, canvas);
     });
-    const name = node.path.replace(/\.[a-z_]*attention$/, "") || node.name;
-    return el("div", { class: "layer-heads" }, link(node, name), el("div", {}, heads));
+    const name = node.path.replace(/\.(self_)?attention$/, "") || node.name;
+    const size = Math.max(20, Math.min(42, Math.floor(296 / maps.heads) - 3));
+    return el("div", { class: "layer-heads" }, link(node, name),
+      el("div", { style: `--head:${size}px` }, heads));
   });
 }

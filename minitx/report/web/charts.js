@@ -11,7 +11,8 @@ function histogram(statistics, kind, caption) {
   const step = width / (bins?.length ?? 1);
   const most = Math.max(...(bins ?? [1]));
   const label = `${caption}, ${number(statistics.min)} to ${number(statistics.max)}`;
-  const picture = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label });
+  const view = `0 0 ${width} ${height}`;
+  const picture = svg("svg", { viewBox: view, role: "img", "aria-label": label });
   const [low, high] = [statistics.min, statistics.max];
   (bins ?? []).forEach((count, i) => {
     const tall = count ? Math.max(1, (count / most) * (base - 4)) : 0;
@@ -59,7 +60,8 @@ function logChart(values, count, label, draw) {
   for (let power = low; power <= high; power += step) {
     const line = y(10 ** power);
     picture.append(svg("path", { class: "grid", d: `M${left} ${line}H${width - right}` }));
-    picture.append(note(left - 6, line + 3.5, power === 0 ? "1" : `1e${power}`.replace("-", "−"), "end"));
+    const name = power === 0 ? "1" : `1e${power}`.replace("-", "−");
+    picture.append(note(left - 6, line + 3.5, name, "end"));
   }
   draw(picture, x, y);
   return picture;

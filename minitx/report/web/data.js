@@ -4,8 +4,9 @@
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const records = new Map();
-for (const x of data.leaves) records.set(x.name, Object.assign(x, { leaf: true, depth: 0, users: [] }));
-data.nodes.forEach((x, index) => records.set(x.name, Object.assign(x, { index, users: [] })));
+data.leaves.forEach((x) => Object.assign(x, { leaf: true, depth: 0, users: [] }));
+data.nodes.forEach((x, index) => Object.assign(x, { index, users: [] }));
+for (const x of [...data.leaves, ...data.nodes]) records.set(x.name, x);
 for (const x of data.nodes) {
   x.forwardTime = Number(x.forward) || 0;
   x.backwardTime = Number(x.backward) || 0;
@@ -99,8 +100,9 @@ function number(x) {
   if (typeof x !== "number") return x === undefined ? "–" : String(x);
   const size = Math.abs(x);
   if (size === 0) return "0";
-  if (size >= 1e5 || size < 1e-3) return x.toExponential(2).replace("e+", "e").replaceAll("-", "−");
-  return String(Number(x.toPrecision(4))).replace("-", "−");
+  const short = size >= 1e5 || size < 1e-3;
+  const text = short ? x.toExponential(2).replace("e+", "e") : String(Number(x.toPrecision(4)));
+  return text.replaceAll("-", "−");
 }
 
 function seconds(x) {

@@ -79,7 +79,7 @@ function frame(item) {
       onclick: () => (item === state.selected && item !== root ? toggle(item) : select(item)),
       ondblclick: () => item !== root && toggle(item),
     },
-    el("b", { style: `max-width:${item.port - 8}px` }, `${item === root ? "" : "▾ "}${item.label}`),
+    el("b", { style: `max-width:${item.port - 8}px` }, item === root ? "" : "▾ ", item.label),
     el("span", { style: `left:${item.port + 12}px` }, item.cls === item.label ? "" : item.cls),
   );
   return el("div", { class: "frame", style: at(item) }, head);

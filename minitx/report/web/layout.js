@@ -107,7 +107,9 @@ function inRows(items, links) {
   for (const line of lines) {
     for (let i = 0; i < (line?.length ?? 0); i += WIDEST) rows.push(line.slice(i, i + WIDEST));
   }
-  rows.forEach((line, i) => line.forEach((x) => Object.assign(x, { row: i, end: x === line.at(-1) })));
+  rows.forEach((line, row) => {
+    for (const x of line) Object.assign(x, { row, end: x === line.at(-1) });
+  });
   return rows;
 }
 

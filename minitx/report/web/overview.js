@@ -51,8 +51,10 @@ function alarms(group, parameters) {
 
 function split(group) {
   const total = timeOf(group) || 1;
-  const part = (kind, time) =>
-    el("i", { class: kind, style: `width:${(100 * time) / total}%` }, `${kind} ${percent(time / total)}`);
+  const part = (kind, time) => {
+    const share = time / total;
+    return el("i", { class: kind, style: `width:${100 * share}%` }, `${kind} ${percent(share)}`);
+  };
   return el("p", { class: "split" }, part("forward", group.forwardTime),
     part("backward", group.backwardTime));
 }
@@ -80,7 +82,8 @@ function parameterTable(parameters, path) {
   return el("table", { class: "names parameters" },
     el("tr", {}, head.map((x) => el("th", { scope: "col" }, x))),
     parameters.map((x) =>
-      el("tr", {}, el("th", { scope: "row" }, link(x, breakable(x.name.slice(path && path.length + 1)))),
+      el("tr", {},
+        el("th", { scope: "row" }, link(x, breakable(x.name.slice(path && path.length + 1)))),
         el("td", { class: "number" }, x.shape),
         el("td", { class: "number" }, number(x.value.norm)),
         el("td", { class: "number" }, x.grad ? number(x.grad.norm) : "none"),

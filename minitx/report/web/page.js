@@ -46,7 +46,8 @@ function unfoldAll(open) {
 const preferred = matchMedia("(prefers-color-scheme: dark)");
 
 function dark() {
-  return (document.documentElement.dataset.theme ?? (preferred.matches ? "dark" : "light")) === "dark";
+  const { theme } = document.documentElement.dataset;
+  return theme ? theme === "dark" : preferred.matches;
 }
 
 function setTheme(theme) {
@@ -62,6 +63,24 @@ try {
   if (kept === "dark" || kept === "light") document.documentElement.dataset.theme = kept;
 } catch { /* as above */ }
 preferred.addEventListener("change", () => setTheme());
+
+// ---- the width of the details ----
+
+const divider = byId("divider");
+
+function widen(width) {
+  const side = Math.min(innerWidth - 500, Math.max(280, width));
+  divider.parentNode.style.setProperty("--side", `${side}px`);
+}
+
+divider.addEventListener("pointerdown", (event) => divider.setPointerCapture(event.pointerId));
+divider.addEventListener("pointermove", (event) => {
+  if (divider.hasPointerCapture(event.pointerId)) widen(innerWidth - event.clientX);
+});
+divider.addEventListener("keydown", ({ key }) => {
+  const by = { ArrowLeft: 40, ArrowRight: -40 }[key];
+  if (by) widen(details.offsetWidth + by);
+});
 
 // ---- keys ----
 

@@ -1,11 +1,15 @@
 
 // ---- Python in colour ----
 
+const KEYWORDS = `
+  and as assert break class continue def del elif else except finally for from global if import in
+  is lambda nonlocal not or pass raise return try while with yield None True False
+`.trim().split(/\s+/);
 const PYTHON = new RegExp(
   [
     /(?<comment>#[^\n]*)/,
-    /(?<string>[rbf]{0,2}(?:"""[\s\S]*?"""|'''[\s\S]*?'''|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'))/,
-    /(?<keyword>\b(?:and|as|assert|break|class|continue|def|del|elif|else|except|finally|for|from|global|if|import|in|is|lambda|nonlocal|not|or|pass|raise|return|try|while|with|yield|None|True|False)\b)/,
+    /(?<string>[rbf]{0,2}(?:"""[\s\S]*?"""|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'))/,
+    new RegExp(`(?<keyword>\\b(?:${KEYWORDS.join("|")})\\b)`),
     /(?<number>\b\d[\w.]*)/,
     /(?<decorator>^[ \t]*@[\w.]+)/,
   ].map((x) => x.source).join("|"),

@@ -99,7 +99,7 @@ function showRow(item) {
   if (bottom > tree.scrollTop) tree.scrollTop = bottom;
 }
 
-/** All ops, then all leaves, that a pattern of the shell's fits, or whose names have such a part. */
+/** Ops, then leaves, that a pattern of the shell's fits, or whose names have such a part. */
 function matches(text) {
   const everything = [...data.nodes, ...data.leaves];
   if (!/[*?]/.test(text)) {
