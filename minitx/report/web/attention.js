@@ -72,7 +72,8 @@ function attentionOf(node) {
       if (all) paintMap(thumb.firstChild, maps, example, i);
       thumb.setAttribute("aria-pressed", i === head);
     });
-    readout.textContent = `Head ${head}: each row is a query, each column a key.` + reduced(maps);
+    readout.textContent = `Head ${head}: a row for each query, a column for each key; ` +
+      `full colour is ${number(Number(maps.peak.toPrecision(3)))}.${reduced(maps)}`;
   }
 
   function move(event) {
@@ -108,6 +109,15 @@ function reduced({ rows, columns, queries, keys }) {
   return ` ${queries} × ${keys} drawn as ${rows} × ${columns}, the largest weight of each patch.`;
 }
 
+/** Paints a canvas when it first comes into sight. */
+const whenSeen = new IntersectionObserver((entries) => {
+  for (const { isIntersecting, target } of entries) {
+    if (!isIntersecting) continue;
+    whenSeen.unobserve(target);
+    target.paint();
+  }
+});
+
 /** Every head of every attention of a group, a row each. */
 function gallery(group) {
   const nodes = group.nodes.filter((x) => data.maps[x.name]);
@@ -115,7 +125,8 @@ function gallery(group) {
     const maps = data.maps[node.name];
     const heads = Array.from({ length: maps.heads }, (_, head) => {
       const canvas = el("canvas");
-      paintMap(canvas, maps, 0, head);
+      canvas.paint = () => paintMap(canvas, maps, 0, head);
+      whenSeen.observe(canvas);
       const choose = () => {
         state.head = head;
         select(node);

@@ -33,7 +33,7 @@ function newGroup(path, parent) {
 function modulesAround(path) {
   const parts = path ? path.split(".") : [];
   const prefixes = parts.map((_, i) => parts.slice(0, i + 1).join("."));
-  return prefixes.filter((prefix) => prefix in data.modules);
+  return prefixes.filter((prefix) => Object.hasOwn(data.modules, prefix));
 }
 
 function buildTree() {

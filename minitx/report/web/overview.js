@@ -53,7 +53,8 @@ function split(group) {
   const total = timeOf(group) || 1;
   const part = (kind, time) => {
     const share = time / total;
-    return el("i", { class: kind, style: `width:${100 * share}%` }, `${kind} ${percent(share)}`);
+    const name = share > 0.2 && `${kind} ${percent(share)}`;
+    return el("i", { class: kind, style: `width:${100 * share}%` }, name);
   };
   return el("p", { class: "split" }, part("forward", group.forwardTime),
     part("backward", group.backwardTime));
