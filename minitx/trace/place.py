@@ -10,6 +10,7 @@ import linecache
 import os
 import pathlib
 import sys
+from types import FrameType
 from typing import Any, NamedTuple
 
 _PACKAGE = pathlib.Path(__file__).parents[1]
@@ -50,12 +51,14 @@ def modules_of(model: Any) -> dict[int, str]:
     return {} if model is None else {id(x): name for name, x in model.named_modules()}
 
 
-def here(modules: dict[int, str]) -> tuple[str, tuple[Line, ...]]:
+def here(modules: dict[int, str]) -> tuple[str, tuple[Line, ...], dict[str, FrameType]]:
     """The innermost module that is running, and the lines that led here, the innermost first.
 
     The lines end with the outermost one that belongs to the model; without a model, with the first.
+    Of each module that is running, also the frame in which it was entered.
     """
     path, lines, kept = None, [], 1
+    entered: dict[str, FrameType] = {}
     frame = sys._getframe(1)
     while frame is not None:
         code = frame.f_code
@@ -65,6 +68,7 @@ def here(modules: dict[int, str]) -> tuple[str, tuple[Line, ...]]:
                 name = modules.get(id(frame.f_locals.get("self")))
                 if name is not None:
                     path = name if path is None else path
+                    entered[name] = frame
                     kept = len(lines)
         frame = frame.f_back  # type: ignore[assignment]
-    return path or "", tuple(lines[:kept])
+    return path or "", tuple(lines[:kept]), entered

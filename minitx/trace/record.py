@@ -35,6 +35,7 @@ class Record:
     seconds: float = 0.0  # forward
     seconds_backward: float = 0.0
     grad: np.ndarray | None = None  # d(result) / d(value), all uses summed; None: none arrived
+    calls: dict[str, int] = field(default_factory=dict)  # of each module around, which call of it
 
     @property
     def is_leaf(self) -> bool:

@@ -8,6 +8,7 @@ import fnmatch
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -25,10 +26,14 @@ class Placing(Observer):
     def __init__(self, model: Any = None):
         self.modules = modules_of(model)
         self.counts: Counter[str] = Counter()
+        self.calls: Counter[str] = Counter()  # of each module
+        self._entered: dict[str, FrameType] = {}  # kept, so that a later frame is another one
 
     def place(self, op: str) -> tuple[str, str, tuple[Line, ...]]:
         """(name, module path, lines of source) of the op that has just run."""
-        path, stack = here(self.modules)
+        path, stack, entered = here(self.modules)
+        self.calls.update(x for x in entered if entered[x] is not self._entered.get(x))
+        self._entered = entered
         name = f"{path}.{op}" if path else op
         self.counts[name] += 1
         return name if self.counts[name] == 1 else f"{name}_{self.counts[name]}", path, stack
@@ -66,6 +71,7 @@ class Trace(Placing):
 
     def __exit__(self, *error: Any) -> None:
         self._open.close()
+        self._entered = {}
         self._records.clear()  # the names of a later run must not depend on identities of this one
 
     # ---- what the engine tells ----
@@ -82,6 +88,7 @@ class Trace(Placing):
         inputs = {i: self._name(x) for i, x in enumerate(args) if isinstance(x, Tensor)}
         known, path, stack = self.place(name)
         record = Record(known, name, result.data, path, stack, inputs, function, arguments, options)
+        record.calls = {module: self.calls[module] for module in self._entered}
         record.differentiable = result.node is not None
         record.saved = _closure(vjp) if record.differentiable else {}
         record.seconds = seconds
