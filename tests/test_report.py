@@ -151,6 +151,29 @@ def test_parameters_that_nothing_used_are_listed(tmp_path):
     assert {x["op"] for x in leaves[2:]} == {"unused"}
 
 
+class Repeated(mx.nn.Module):
+    """One MLP, three times."""
+
+    def __init__(self):
+        self.blocks = [mx.nn.MLP(4, 4, np.random.default_rng(0))]
+
+    def forward(self, x):
+        for _ in range(3):
+            x = self.blocks[0](x)
+        return x
+
+
+def test_each_call_of_a_module_has_a_number():
+    model = Repeated()
+    with mx.trace(model) as t:
+        model(mx.Tensor(np.zeros((2, 4), np.float32)))
+    told = contents.contents(t, "", [], 1)["nodes"]
+    assert [(x["path"], x["calls"]) for x in told] == [
+        (f"blocks.0.{part}", [0, call, call]) for call in (1, 2, 3) for part in ("up", "down")
+    ]
+    assert [x.calls[""] for x in t] == [1] * 6
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_statistics(seed, monkeypatch):
     rng = np.random.default_rng(seed)

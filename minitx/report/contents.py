@@ -43,6 +43,7 @@ def _node(x: Record, lines: dict[Line, int]) -> dict[str, Any]:
     names = argument_names(x.function, len(x.arguments))
     told = _record(x) | {
         "path": x.path,
+        "calls": [x.calls.get(path, 0) for path in _around(x.path)],
         "inputs": [[names[i] if i < len(names) else str(i), name] for i, name in x.inputs.items()],
         "lines": [lines.setdefault(line, len(lines)) for line in x.stack],
         "forward": rounded(x.seconds),
@@ -55,6 +56,12 @@ def _node(x: Record, lines: dict[Line, int]) -> dict[str, Any]:
     saved = {k: describe(v) for k, v in x.saved.items()}
     told |= {"options": options} if options else {}
     return told | ({"saved": saved} if saved else {})
+
+
+def _around(path: str) -> list[str]:
+    """ "blocks.0.mlp" -> ["blocks", "blocks.0", "blocks.0.mlp"]"""
+    parts = path.split(".") if path else []
+    return [".".join(parts[: i + 1]) for i in range(len(parts))]
 
 
 def _modules(trace: Trace) -> dict[str, list]:

@@ -29,23 +29,31 @@ function newGroup(path, parent) {
   return group;
 }
 
-/** The modules around a path, the outermost first: "blocks.0.norm" -> blocks.0, blocks.0.norm. */
-function modulesAround(path) {
+/** The modules around an op, the outermost first, each with the number of its call. */
+function modulesAround({ path, calls }) {
   const parts = path ? path.split(".") : [];
-  const prefixes = parts.map((_, i) => parts.slice(0, i + 1).join("."));
-  return prefixes.filter((prefix) => Object.hasOwn(data.modules, prefix));
+  const around = parts.map((_, i) => ({ path: parts.slice(0, i + 1).join("."), call: calls[i] }));
+  return around.filter((x) => Object.hasOwn(data.modules, x.path));
+}
+
+/** Whether an op still belongs to a group: a call that begins as the group did is another. */
+function goesOn(group, { path, call }, node) {
+  if (group?.path !== path) return false;
+  const again = group.entered !== call && String(node.lines) === String(group.lines);
+  group.entered = call;
+  return !again;
 }
 
 function buildTree() {
   let open = [root];
   for (const node of data.nodes) {
-    const wanted = modulesAround(node.path);
+    const wanted = modulesAround(node);
     let depth = 0;
-    while (depth < wanted.length && open[depth + 1]?.path === wanted[depth]) depth += 1;
+    while (depth < wanted.length && goesOn(open[depth + 1], wanted[depth], node)) depth += 1;
     open = open.slice(0, depth + 1);
-    for (const path of wanted.slice(depth)) {
+    for (const { path, call } of wanted.slice(depth)) {
       const parent = open.at(-1);
-      const group = newGroup(path, parent);
+      const group = Object.assign(newGroup(path, parent), { entered: call, lines: node.lines });
       parent.children.push(group);
       open.push(group);
     }
