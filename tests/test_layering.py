@@ -32,7 +32,8 @@ HOUSE = """
     4  data             text shuffled labelled digits scenes idx cifar folder augment batches
     5  models.official  gpt vit mae t2t_vit transformer bert resnet
     5  models.bert      model inputs pretraining finetune
-    5  models           sampling gpt gpt_finetune vit mae t2t_vit decoding transformer resnet registry
+    5  models           sampling gpt gpt_finetune decoding transformer vit mae t2t_vit resnet
+    5  models           registry
     5  train            evaluate log terminal trainer
     6  .                warmup selftest doctor
     6  oracle           literal tolerance bundle conventions dump dump_command
