@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 
+import isolated
 import numpy as np
 import pytest
 from golden import Golden
@@ -209,6 +210,9 @@ class Odd(Module):
     def untrained(self, **inputs):
         return self.shift.sum()
 
+    def infinite(self, **inputs):
+        return ops.exp(self.layer.weight.sum() + 1e6)
+
 
 def odd_inputs():
     more = {"mask": np.ones((4, 1), bool), "weights": [RNG.normal(size=(2, 3))]}
@@ -237,6 +241,9 @@ def test_what_cannot_be_dumped(tmp_path):
         dump(loss="no_number")
     with pytest.raises(ValueError, match="depends on nothing that is trained"):
         dump(loss="untrained")
+    with pytest.raises(ValueError, match="the loss is inf; minitx.explain_nan"):
+        with np.errstate(over="ignore"):
+            dump(loss="infinite")
     with pytest.raises(ValueError, match="Odd has no method 'nothing'"):
         dump(loss="nothing")
     with pytest.raises(ValueError, match="steps is -1"):
@@ -249,8 +256,12 @@ def test_what_cannot_be_dumped(tmp_path):
 # ---- the registry and the command ----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", presets())
-def test_every_preset_in_a_size_for_tests(name, tmp_path, capsys):
+# The sizes of a paper are one size when small.
+DIFFERENT = {repr(x.small(x.presets[name]())): name for name, x in presets().items()}.values()
+
+
+@pytest.mark.parametrize("name", DIFFERENT)
+def test_every_model_in_a_size_for_tests(name, tmp_path, capsys):
     """Under 1 MB in all, every weight matters, and every op runs again."""
     assert cli.main(["dump", name, "--small", "--out", f"{tmp_path}/x", "--unfold"]) == 0
     files = sorted(tmp_path.iterdir())
@@ -322,6 +333,20 @@ def test_dropout_is_off_unless_it_is_set():
         assert example("noisy")[0].config.dropout == 0
     finally:
         del FAMILIES["noisy"]
+
+
+def test_commands_are_imported_when_called_for():
+    out = isolated.run(
+        """
+        import sys
+        from minitx.cli import main
+        try:
+            main(["--version"])
+        except SystemExit:
+            print([name for name in sys.modules if name.endswith("_command")])
+        """
+    )
+    assert out == f"minitx {minitx.__version__}\n[]"
 
 
 def test_examples_are_the_same_every_time():

@@ -49,8 +49,8 @@ def dump(
     model; 0 for none.  loss: the name of a method, or a function of the model and the inputs.
     unfold: also write the scores and probabilities of attention, and their gradients.
 
-    Raises ValueError if the loss is no single number, nothing is to be trained, or float32 goes
-    another way than float64.
+    Raises ValueError if the loss is no single finite number, nothing is to be trained, or float32
+    goes another way than float64; TypeError on inputs of other kinds.
     """
     if steps < 0:
         raise ValueError(f"dump: steps is {steps}; expected 0 or more")
@@ -130,9 +130,11 @@ class _Run:
         self.arrays[name] = np.array(x)  # what an optimizer packed is overwritten by its step
 
     def of_kind(self, kind: str) -> dict[str, np.ndarray]:
+        """The arrays whose names begin with ``kind``/."""
         return {name: x for name, x in self.arrays.items() if name.startswith(f"{kind}/")}
 
     def _record(self, seen: Trace, unfold: bool) -> None:
+        """Everything about the first step but its update."""
         for name, x in self._inputs.items():
             if isinstance(x, np.ndarray):
                 self._add(name, x)
@@ -215,6 +217,8 @@ def _check_loss(y: Any) -> None:
         raise ValueError(f"dump: the loss is a {came}; expected a tensor of one number")
     if not y.requires_grad:
         raise ValueError("dump: the loss depends on nothing that is trained")
+    if not np.isfinite(y.item()):
+        raise ValueError(f"dump: the loss is {y.item()}; minitx.explain_nan tells where from")
 
 
 def _generators(model: Module) -> list[np.random.Generator]:
