@@ -12,9 +12,10 @@ import zlib
 import numpy as np
 import pytest
 
+import minitx
 from minitx.checkpoint import CheckpointError
 from minitx.oracle import Bundle, BundleError
-from minitx.oracle.bundle import write
+from minitx.oracle.bundle import KINDS, VERSION, write
 from minitx.oracle.literal import decode, encode, tensors_in
 
 DEMOS = pathlib.Path(__file__).parents[1] / "demos"
@@ -113,6 +114,12 @@ def test_the_python_program_reads_it(tmp_path):
     assert done.returncode == 0 and sorted(done.stdout.splitlines()) == listed()
     assert read_in_python(tmp_path / "none").returncode == 1
     assert read_in_python().returncode == 1
+
+
+def test_the_format_is_described_and_installed():
+    text = (pathlib.Path(minitx.__file__).parent / "oracle" / "FORMAT.md").read_text()
+    assert f"version {VERSION}" in text
+    assert all(f"`{kind}/<" in text for kind in KINDS)
 
 
 def test_the_c_program_is_short_enough_to_copy():
