@@ -84,15 +84,26 @@ def investigate(diff: Diff, most: int = 4) -> Iterator[Diagnosis]:
 
 def _everywhere(diff: Diff, guess: Guess) -> tuple[dict[str, Variant], Diff]:
     """The mistake made in one node or in all like it, whichever leaves least that is wrong."""
-    sets = [list(guess.variants)]
+    sets, possible = [list(guess.variants)], dict.fromkeys(guess.variants, True)
     for alike in () if guess.alone else ALIKE:
         names = [x.name for x in diff.graph.nodes if alike(x, guess.node)]
-        names = [name for name in names if _possible(diff, name, guess)]
+        for name in names:
+            if name not in possible:
+                made = _with(diff, f"value/{name}", {name: guess.variant})
+                possible[name] = made is not None
+        names = [name for name in names if possible[name]]
         if len(names) > len(sets[-1]):
             sets.append(names)
-    ways = guess.variant, _forward_only(guess)
-    tries = [dict.fromkeys(names, way) for way in ways for names in sets]
-    return min(((x, diff.assuming(x)) for x in tries), key=lambda item: item[1].count(WRONG))
+    ways = [guess.variant] + [_forward_only(guess)] * diff.has_gradients
+    best = None
+    for variants in (dict.fromkeys(names, way) for way in ways for names in sets):
+        after = diff.assuming(variants)
+        if best is None or after.count(WRONG) < best[1].count(WRONG):
+            best = variants, after
+        if not best[1].count(WRONG):
+            break
+    assert best is not None
+    return best
 
 
 def _same_op(a: Node, b: Node) -> bool:
@@ -111,11 +122,6 @@ def _same_place(a: Node, b: Node) -> bool:
 
 
 ALIKE = _same_place, _same_settings, _same_op
-
-
-def _possible(diff: Diff, name: str, guess: Guess) -> bool:
-    itself = name == guess.node.name
-    return itself or _with(diff, f"value/{name}", {name: guess.variant}) is not None
 
 
 def diagnose(diff: Diff, check: Check) -> Diagnosis:

@@ -16,7 +16,7 @@ import numpy as np
 from . import updates
 from .bundle import Bundle, Node
 from .measure import Difference, difference
-from .port import Port, adopt
+from .port import Port, PortError, adopt
 from .replay import Graph, Part, Replay, Variant, unfolded
 from .shapes import misfit
 from .tolerance import largest, strict
@@ -24,6 +24,7 @@ from .tolerance import largest, strict
 AGREES, PROPAGATED, WRONG = "agrees", "propagated", "wrong here"
 FOREIGN = "differs"  # an input or a parameter: the port ran on something else
 MISSHAPEN = "misshapen"
+GRADIENTS = "cotangent/", "grad/", *updates.KINDS
 
 
 @dataclass
@@ -64,7 +65,11 @@ class Diff:
     ):
         self.bundle, self.port, self.relative = bundle, port, tolerance
         self.graph = Graph(bundle)
-        self.replay = Replay(self.graph, port.arrays, variants)
+        try:
+            backward = self.has_gradients or any("unfold/" in name for name in port.theirs)
+            self.replay = Replay(self.graph, port.arrays, variants, backward=backward)
+        except (IndexError, TypeError, ValueError) as error:
+            raise PortError(f"our ops cannot run on the port's inputs: {error}") from None
         self._sizes: dict[str, float] = {}
         self._updates: dict[updates.Rule, dict[str, np.ndarray]] = {}
         self.checks: list[Check] = []
@@ -86,6 +91,11 @@ class Diff:
     def assuming(self, variants: Mapping[str, Variant]) -> Diff:
         """The same comparison with some nodes done another way."""
         return Diff(self.bundle, self.port, self.relative, self.replay.variants | dict(variants))
+
+    @property
+    def has_gradients(self) -> bool:
+        """The port tells more than values."""
+        return any(name.startswith(GRADIENTS) for name in self.port.theirs)
 
     @property
     def clean(self) -> bool:
@@ -112,7 +122,8 @@ class Diff:
     def difference(self, name: str, expected: np.ndarray) -> Difference:
         """Of the port's tensor from another of its shape."""
         expected = expected.astype(np.float64)
-        theirs, allowed = self.port.arrays[name], self.tolerance(name, expected)
+        theirs = self.port.arrays[name].astype(np.float64, copy=False)
+        allowed = self.tolerance(name, expected)
         if name.startswith("unfold/"):  # a masked score may be any large negative number
             theirs = np.where(np.isneginf(expected) & (theirs < -1e3), expected, theirs)
         return difference(theirs, expected, allowed, self.port.dtype)

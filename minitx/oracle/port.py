@@ -21,7 +21,7 @@ class PortError(ValueError):
 
 @dataclass
 class Port:
-    """Arrays by the bundle's full names, as float64, in the bundle's shapes."""
+    """Arrays by the bundle's full names and in its shapes, those of floats as float64."""
 
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     dtypes: dict[str, np.dtype] = field(default_factory=dict)  # that they had in the file
@@ -86,9 +86,10 @@ def adopt(
         if x.dtype.kind not in "fiub":
             raise PortError(f"{theirs}: {x.dtype} data; expected real numbers")
         port.theirs[name], port.dtypes[name] = theirs, x.dtype
-        expected = bundle.arrays[name].shape
-        if x.shape == expected or _merged(x.shape, expected):
-            port.arrays[name] = x.reshape(expected).astype(np.float64)
+        golden = bundle.arrays[name]
+        if x.shape == golden.shape or _merged(x.shape, golden.shape):
+            wide = np.float64 if golden.dtype.kind == "f" else golden.dtype
+            port.arrays[name] = x.reshape(golden.shape).astype(wide)
         else:
             port.misshapen[name] = x.astype(np.float64)
     if not port.theirs:

@@ -86,7 +86,7 @@ class Replay:
     """``made``: every value by our op from the port's inputs.  ``parts``: of every gradient.
 
     variants: other ways to do some nodes, by name.  nodes, base: do only these again, and take the
-    rest from an earlier replay.
+    rest from an earlier replay.  backward: False for values alone.
     """
 
     def __init__(
@@ -96,6 +96,7 @@ class Replay:
         variants: Mapping[str, Variant] | None = None,
         nodes: list[Node] | None = None,
         base: Replay | None = None,
+        backward: bool = True,
     ):
         self.graph, self.recorded = graph, recorded
         self.variants = dict(variants or {})
@@ -115,7 +116,7 @@ class Replay:
         with use_kernels("ref"), np.errstate(all="ignore"):
             for node in self.nodes:
                 self._forward(node)
-            for node in reversed(self.nodes):
+            for node in reversed(self.nodes) if backward else ():
                 self._backward(node)
 
     def _forward(self, node: Node) -> None:
@@ -164,7 +165,8 @@ class Replay:
     def again(self, name: str, variants: Mapping[str, Variant]) -> np.ndarray | None:
         """``expected`` with some ops of its span done another way."""
         span = self.graph.span(name, self.recorded)
-        replay = Replay(self.graph, self.recorded, variants, span, self)
+        backward = not name.startswith("value/")
+        replay = Replay(self.graph, self.recorded, variants, span, self, backward)
         return replay.expected(name)
 
 
