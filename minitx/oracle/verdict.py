@@ -20,9 +20,9 @@ GROUPS = {
 }
 TOLD = {
     AGREES: "agree",
-    WRONG: "wrong in themselves",
+    WRONG: "wrong here",
     MISSHAPEN: "of another shape",
-    PROPAGATED: "off because of what came before",
+    PROPAGATED: "off because of others",
     FOREIGN: "not the golden ones",
 }
 MOST_NAMES = 6

@@ -41,7 +41,7 @@ class Plain:
         return seen if self.mask is None else seen & self.mask
 
     def run(self, q, k, v):
-        """q: (B, H, T, D), k and v: (B, H, S, D) -> (B, H, T, D), and the pullback."""
+        """(B, H, T, D), (B, H, S, D) twice -> (B, H, T, D), and the pullback: dq, dk, dv, dbias."""
         seen = self.allowed(q.shape[2], k.shape[2])
         scores = self.scale * (q @ k.swapaxes(-1, -2))
         if self.bias is not None:
@@ -57,11 +57,9 @@ class Plain:
             mean = (dprob * prob).sum(axis=self.axis, keepdims=True) if self.centred else 0
             dscores = np.where(seen, prob * (dprob - mean), 0)
             back = self.scale if self.scale_back is None else self.scale_back
-            return (
-                back * dscores @ k,
-                back * dscores.swapaxes(-1, -2) @ q,
-                prob.swapaxes(-1, -2) @ dy,
-            )
+            dq, dk = back * dscores @ k, back * dscores.swapaxes(-1, -2) @ q
+            dbias = None if self.bias is None else dscores
+            return dq, dk, prob.swapaxes(-1, -2) @ dy, dbias
 
         return prob @ v, vjp
 
@@ -195,7 +193,12 @@ def other_attend(op, q, k, v, mask, bias, each, **options):
     if options["dropout"] or _same(wrong, right):
         return None
     value, vjp = wrong.run(q, k, v)
-    return value, lambda dy: (*vjp(dy), None, None)
+
+    def other(dy):
+        dq, dk, dv, dbias = vjp(dy)
+        return dq, dk, dv, None, dbias
+
+    return value, other
 
 
 @mistake("{each}", "self_attend", "{each:why}", each=EACH)
@@ -209,24 +212,18 @@ def other_self_attend(op, qkv, heads, mask, bias, each, **options):
 
     def other(dy):
         B, T, C = dy.shape
-        parts = vjp(dy.reshape(B, T, heads, C // heads).swapaxes(1, 2))
+        *parts, dbias = vjp(dy.reshape(B, T, heads, C // heads).swapaxes(1, 2))
         joined = np.stack(parts).transpose(1, 3, 0, 2, 4)  # 3 B H T D -> B T 3 H D
-        return joined.reshape(B, T, 3 * C), None, None, None
+        return joined.reshape(B, T, 3 * C), None, None, dbias
 
     return _join(value), other
 
 
 def _same(wrong, right):
-    """Compares settings, masks by identity."""
-    return wrong is None or all(
-        x is y or x == y for x, y in zip(_of(wrong), _of(right), strict=True)
-    )
-
-
-def _of(plain):
-    arrays = id(plain.mask), id(plain.bias)
-    rest = replace(plain, mask=None, bias=None)
-    return [*arrays, rest]
+    """No change; arrays are compared by identity."""
+    if wrong is None or wrong.mask is not right.mask or wrong.bias is not right.bias:
+        return wrong is None
+    return replace(wrong, mask=None, bias=None) == replace(right, mask=None, bias=None)
 
 
 def _split(qkv, heads):
