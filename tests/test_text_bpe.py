@@ -197,6 +197,33 @@ def test_a_text_without_enough_pairs_gives_a_smaller_vocabulary():
     assert BPETokenizer.train("ab ab", 1000).merges == ["a b", "Ġ ab"]
 
 
+def test_long_texts_are_read_in_parts(trained, monkeypatch):
+    text = MODEL["text"] + "  é ab\n\n 1  " * 9
+    prefixed = BPETokenizer(trained.tokens, trained.merges, [END], add_prefix_space=True)
+    whole = [tokenizer.encode_with_offsets(text) for tokenizer in (trained, prefixed)]
+    monkeypatch.setattr("minitx.text.subwords._PART", 20)
+    for tokenizer, (ids, offsets) in zip((trained, prefixed), whole, strict=True):
+        assert tokenizer.encode(text).tolist() == ids.tolist()
+        for ours, expected in zip(tokenizer.encode_with_offsets(text), (ids, offsets), strict=True):
+            np.testing.assert_array_equal(ours, expected)
+
+
+def test_offsets_give_each_id_all_characters_it_has_a_byte_of(trained):
+    ids, offsets = trained.encode_with_offsets("a 🙂漢")
+    assert len(ids) > 4 and trained.decode(ids) == "a 🙂漢"
+    for id, (start, end) in zip(ids, offsets, strict=True):
+        assert trained.token_bytes(id) in "a 🙂漢"[start:end].encode()
+
+
+def test_a_prefix_is_the_space_of_the_first_word(trained):
+    tokenizer = BPETokenizer(trained.tokens, trained.merges, [END], add_prefix_space=True)
+    assert tokenizer.encode("the").tolist() == trained.encode(" the").tolist()
+    assert tokenizer.encode(" the").tolist() == trained.encode(" the").tolist()
+    assert tokenizer.encode("").tolist() == []
+    offsets = tokenizer.encode_with_offsets("the")[1]
+    assert offsets[0, 0] == 0 and offsets[-1, 1] == 3
+
+
 def test_one_very_long_word_takes_no_quadratic_time(trained):
     word = "ab" * 100_000  # n squared would take hours
     assert trained.decode(trained.encode(word)) == word

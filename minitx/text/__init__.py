@@ -6,6 +6,7 @@ from .bpe import BPETokenizer
 from .characters import ByteTokenizer, CharTokenizer
 from .loading import load_tokenizer, tokenizer_from_state
 from .stream import StreamDecoder
+from .subwords import SubwordTokenizer
 from .wordpiece import WordPieceTokenizer
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "ByteTokenizer",
     "CharTokenizer",
     "StreamDecoder",
+    "SubwordTokenizer",
     "Tokenizer",
     "WordPieceTokenizer",
     "load_tokenizer",

@@ -70,8 +70,10 @@ class TableTokenizer:
         return len(self._table)
 
     def decode(self, ids: ArrayLike) -> str:
-        checked = check_ids(ids, self.vocab_size, f"{type(self).__name__}.decode")
-        return b"".join([self._table[id] for id in checked]).decode("utf-8", errors="replace")
+        return self._joined(check_ids(ids, self.vocab_size, f"{type(self).__name__}.decode"))
+
+    def _joined(self, ids: list[int]) -> str:
+        return b"".join([self._table[id] for id in ids]).decode("utf-8", errors="replace")
 
     def token_bytes(self, id: int) -> bytes:
         [checked] = check_ids([id], self.vocab_size, f"{type(self).__name__}.token_bytes")

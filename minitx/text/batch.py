@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -50,14 +50,14 @@ class Layout:
         if self.padding == "max_length" and self.max_length is None:
             raise ValueError("padding='max_length' needs a max_length")
 
-    def arrange(self, rows: Sequence[Sequence[Text]]) -> Batch:
-        """Texts or pairs of texts -> a batch; ValueError names a row that does not fit."""
+    def arrange(self, rows: Sequence[Sequence[str]], encode: Callable[[str], Text]) -> Batch:
+        """Rows of one text or two -> a batch; errors name the row that does not fit."""
         framed = []
-        for n, texts in enumerate(rows):
+        for n, row in enumerate(rows):
             try:
-                framed.append(self.frame(self.truncate(texts)))
-            except ValueError as error:
-                raise ValueError(f"row {n}: {error}") from None
+                framed.append(self.frame(self.truncate([encode(text) for text in row])))
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"row {n}: {error}") from None
         return self.pad(framed)
 
     def truncate(self, texts: Sequence[Text]) -> list[Text]:

@@ -1,6 +1,7 @@
 """BERT's text cleaning (Devlin et al. 2019; `BasicTokenizer` of the published program).
 
-What happens to a character depends on that character alone, so that the five steps
+What becomes of a character depends on that character alone (marks excepted, which may change
+places: see `reorder`).  So the five steps
 
     1. control characters and U+FFFD go, white space becomes a space       (clean_text)
     2. Han ideographs stand alone, as they are words without spaces        (tokenize_chinese_chars)
@@ -9,7 +10,7 @@ What happens to a character depends on that character alone, so that the five st
     5. punctuation stands alone, and all ASCII symbols count as such
 
 are one table from code points to short strings, filled in when a character is first met.  A clean
-text is its words with single spaces between, which `str.split` finds.
+text is words with spaces between, which `str.split` finds.
 
 Lower case follows `unicodedata` and so this Python's version of Unicode; of a letter newer than it
 the case is unknown.  Everything else follows the versions that the `tokenizers` library uses.
@@ -19,15 +20,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .unicode8 import (
-    ACCENT,
-    CONTROL,
-    HAN,
-    PUNCTUATION,
-    WHITE,
-    decompose,
-    reorder,
-)
+from .unicode8 import ACCENT, CONTROL, HAN, PUNCTUATION, WHITE, decompose, reorder
 
 
 class Cleaning(dict[int, str]):

@@ -117,9 +117,6 @@ class SubwordTokenizer(TableTokenizer):
         left_out = set(self.special_tokens.values()) if skip_special else set()
         return self._joined([id for id in checked if id not in left_out])
 
-    def _joined(self, ids: list[int]) -> str:
-        return super().decode(ids)
-
     def save(self, path: AnyPath) -> None:
         """Write the files that transformers and tokenizers expect in folder `path`."""
         folder = Path(path)
@@ -184,13 +181,12 @@ class SubwordTokenizer(TableTokenizer):
             layout = Layout(
                 max_length, truncation, padding, multiple_of, side, self.cls_id, self.sep_id, pad_id
             )
-            rows = [
-                [self.encode_with_offsets(text, special) for text in row]
-                for row in zip(*columns, strict=True)
-            ]
-            return layout.arrange(rows)
-        except ValueError as error:
-            raise ValueError(f"{who}: {error}") from None
+            return layout.arrange(
+                list(zip(*columns, strict=True)),
+                lambda text: self.encode_with_offsets(text, special),
+            )
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{who}: {error}") from None
 
 
 class _Words(dict[str, Pieces]):

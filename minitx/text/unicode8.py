@@ -89,7 +89,7 @@ WHITE = _class("9-d 20 85 a0 1680 2000-200a 2028-2029 202f 205f 3000")
 HAN = _class("3400-4dbf 4e00-9fff f900-faff 20000-2a6df 2a700-2b81f 2b920-2ceaf 2f800-2fa1f")
 
 # What later versions decompose and Unicode 9 does not know.
-_LATER = _class(
+_LATER = _class(  # and the versions up to 18 have no more
     "105c9 105e4 11383 11385 1138e 11391 113c5 113c7-113c8 11938 16121-16128 16d68-16d6a"
 )
 _MARKS = f"{MOVABLE.pattern}|{ACCENT.pattern}"
