@@ -91,7 +91,7 @@ class TransformerConfig:
         return cls(vocab_size, heads=16, width=1024, hidden=4096, dropout=0.3)
 
     @classmethod
-    def tiny(cls, vocab_size: int) -> TransformerConfig:
+    def tiny(cls, vocab_size: int = 37000) -> TransformerConfig:
         """For a laptop: toy tasks in a minute."""
         return cls(vocab_size, layers=2, heads=4, width=64, hidden=256, dropout=0.0)
 

@@ -41,6 +41,10 @@ class Draw(np.random.Generator):
     def mask(self, *shape: int) -> np.ndarray:
         return np.asarray(self.random(shape) < 0.6)
 
+    def moments(self, channels: int) -> tuple[np.ndarray, np.ndarray]:
+        """Means and variances."""
+        return self(channels), self.positive(channels)
+
 
 def _unary(name: str, kind: str = "__call__") -> dict[str, BuildCase]:
     return {
@@ -223,6 +227,44 @@ CASES: dict[str, BuildCase] = {
     "stack.last": lambda r: (r(2, 3), r(2, 3), {"axis": -1}),
     "pad.around": lambda r: (r(2, 3), ((1, 0), (2, 3))),
     "pad.value": lambda r: (r(2, 3), ((0, 0), (0, 1)), -1.5),
+    # ---- images ----
+    "unfold.plain": lambda r: (r(2, 3, 5, 6), (2, 3)),
+    "unfold.pair": lambda r: (r(1, 2, 7, 5), (3, 2), (2, 1), (1, 0), (2, 1)),
+    "unfold.patches": lambda r: (r(2, 3, 4, 6), 2, 2),
+    "fold.overlap": lambda r: (r(2, 16, 18), (4, 5), (3, 2), 1, (1, 0)),
+    "fold.patches": lambda r: (r(2, 6, 12), (4, 6), 2, 2),
+    "conv2d.plain": lambda r: (r(2, 3, 7, 5), r(4, 3, 3, 3), r(4)),
+    "conv2d.pair": lambda r: (r(1, 2, 9, 8), r(3, 2, 3, 2), None, (2, 3), (1, 2), (2, 1)),
+    "conv2d.strided": lambda r: (r(2, 3, 8, 8), r(5, 3, 3, 3), r(5), 2, 1),  # a row is left over
+    "conv2d.groups": lambda r: (r(2, 4, 5, 6), r(6, 2, 3, 3), r(6), 1, 1, 1, 2),
+    "conv2d.depthwise": lambda r: (r(1, 3, 6, 5), r(3, 1, 3, 3), None, 1, 1, 1, 3),
+    "conv2d.points": lambda r: (r(2, 5, 3, 4), r(7, 5, 1, 1), r(7)),
+    "conv_transpose2d.plain": lambda r: (r(2, 3, 4, 5), r(3, 2, 3, 3), r(2)),
+    "conv_transpose2d.upsample": lambda r: (r(1, 4, 3, 5), r(4, 2, 2, 2), r(2), 2),
+    "conv_transpose2d.uneven": lambda r: (r(2, 2, 3, 4), r(2, 3, 3, 2), None, (2, 3), 1, (1, 2)),
+    "conv_transpose2d.groups": lambda r: (r(1, 4, 3, 3), r(4, 2, 3, 3), r(4), 2, 1, 0, 2),
+    "max_pool2d.plain": lambda r: (r(2, 3, 6, 4), 2),
+    "max_pool2d.overlap": lambda r: (r(2, 2, 7, 8), 3, 2, 1),
+    "max_pool2d.ties": lambda r: (r.tied(1, 2, 6, 6), 3, 2),  # the first gets all
+    "avg_pool2d.plain": lambda r: (r(2, 3, 6, 4), 2),
+    "avg_pool2d.overlap": lambda r: (r(2, 2, 7, 8), (3, 2), (2, 1), (1, 0)),
+    "avg_pool2d.true_pixels": lambda r: (r(2, 2, 5, 5), 3, 2, 1, False),
+    "resize.larger": lambda r: (r(2, 3, 4, 5), (7, 9)),
+    "resize.smaller": lambda r: (r(1, 2, 9, 8), (4, 3)),
+    "resize.bicubic": lambda r: (r(1, 2, 5, 6), (8, 4), "bicubic"),
+    "resize.nearest": lambda r: (r(1, 2, 5, 6), (8, 4), "nearest"),
+    "batch_norm.plain": lambda r: (r(3, 4, 5, 2) * 3 + 5, r(4), r(4)),
+    "batch_norm.frozen": lambda r: (
+        r(2, 3, 4, 4),
+        r(3),
+        r(3),
+        None,
+        "identity",
+        1e-5,
+        r.moments(3),
+    ),
+    "batch_norm.residual": lambda r: (r(3, 2, 4, 3), r(2), r(2), r(3, 2, 4, 3)),
+    "batch_norm.relu": lambda r: (r(3, 2, 4, 3), r(2), r(2), r(3, 2, 4, 3), "relu", 1e-3),
 }
 
 
