@@ -216,6 +216,8 @@ def test_what_is_not_ours_is_named(tokenizer, change, message, tmp_path):
         ("vocab.txt", "", "are missing"),
         ("vocab.txt", b"\xff\xfe", "can't decode"),
         ("tokenizer.json", "{", "not JSON, or cut off"),
+        ("tokenizer.json", "{}", "expected a tokenizer.json: a dict with a model"),
+        ("tokenizer.json", '{"[PAD]": 0}', "expected a tokenizer.json: a dict with a model"),
         ("tokenizer.json", '{"kind": "word"}', "kind must be one of"),
         ("tokenizer.json", '{"model": {}, "model": {}}', "entry 'model' occurs twice"),
         ("tokenizer_config.json", "[]", "expected a dict of settings, got list"),

@@ -45,17 +45,17 @@ def load_tokenizer(path: AnyPath) -> Tokenizer:
         )
     if not path.is_file():
         raise FileNotFoundError(f"load_tokenizer: there is no file {path}")
+    if path.name in ("vocab.json", "merges.txt"):
+        return BPETokenizer.load(path)
     if path.suffix == ".txt":
-        return (BPETokenizer if path.name == "merges.txt" else WordPieceTokenizer).load(path)
+        return WordPieceTokenizer.load(path)
     try:
         data = read_json(path)
-        if isinstance(data, dict) and "kind" in data and not isinstance(data["kind"], int):
+        if isinstance(data, dict) and "kind" in data:
             return tokenizer_from_state(data)
-        if isinstance(data, dict) and "model" in data and not isinstance(data["model"], int):
-            state = from_tokenizer_json(data)
-            if state["kind"] == WordPieceTokenizer.kind:
-                state = role_names(read_config(path.parent)) | state
-            return tokenizer_from_state(state)
+        state = from_tokenizer_json(data)
+        if state["kind"] == WordPieceTokenizer.kind:
+            state = role_names(read_config(path.parent)) | state
+        return tokenizer_from_state(state)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    return BPETokenizer.load(path)
