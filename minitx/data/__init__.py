@@ -26,7 +26,9 @@ from .labelled import (
     bag_of_words,
     docstring_packages,
     majority_baseline,
+    word_overlap,
 )
+from .passages import Passages, following_passages, library_passages
 from .scenes import Scenes, boxes_of, scenes
 from .shuffled import Shuffled
 from .text import Windows, python_topics, read_text, split
@@ -35,6 +37,7 @@ __all__ = [
     "Batches",
     "CIFAR10_CLASSES",
     "Labelled",
+    "Passages",
     "Scenes",
     "Shuffled",
     "Windows",
@@ -45,6 +48,8 @@ __all__ = [
     "digits",
     "docstring_packages",
     "few_labels",
+    "following_passages",
+    "library_passages",
     "majority_baseline",
     "mixup",
     "normalize",
@@ -65,4 +70,5 @@ __all__ = [
     "scenes",
     "split",
     "stratified_split",
+    "word_overlap",
 ]

@@ -22,18 +22,16 @@ What it cannot show:
 
 from __future__ import annotations
 
-import ast
 import re
-import sysconfig
 import textwrap
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from .library import described, words
+from .parts import check_parts, check_range
 from .text import whole
 
 FEWEST_WORDS = 4  # "Return the value." could stand in any package
@@ -41,7 +39,7 @@ FEWEST_WORDS = 4  # "Return the value." could stand in any package
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
-    """Texts with one label each, and which of them train, validate and test.
+    """Texts, or pairs of texts, with one label each; which of them train, validate and test.
 
     Raises ValueError if a label or an index is out of range, if a part is empty, or if a text
     is in two parts.
@@ -53,23 +51,21 @@ class Labelled:
     train: np.ndarray  # int64 indices into texts
     validation: np.ndarray
     test: np.ndarray
+    seconds: tuple[str, ...] | None = None  # N of them: the other text of each pair
 
     def __post_init__(self) -> None:
-        _check_range("labels", self.labels, len(self.class_names))
+        check_range("Labelled", "labels", self.labels, len(self.class_names))
         if len(self.labels) != len(self.texts):
             raise ValueError(
                 f"Labelled: {len(self.texts)} texts came with {len(self.labels)} labels; "
                 "give each text one"
             )
-        parts = [self.train, self.validation, self.test]
-        for name, part in zip(("train", "validation", "test"), parts, strict=True):
-            _check_range(name, part, len(self.texts))
-        index, times = np.unique(np.concatenate(parts), return_counts=True)
-        if times.max() > 1:
+        if self.seconds is not None and len(self.seconds) != len(self.texts):
             raise ValueError(
-                f"Labelled: text {index[times.argmax()]} is listed twice in train, validation "
-                "and test; list each text once"
+                f"Labelled: {len(self.texts)} texts came with {len(self.seconds)} seconds; "
+                "give each text one, or none at all"
             )
+        check_parts("Labelled", len(self.texts), (self.train, self.validation, self.test))
 
 
 def docstring_packages(
@@ -129,61 +125,69 @@ def majority_baseline(labelled: Labelled) -> float:
 
 
 def bag_of_words(labelled: Labelled) -> float:
-    """Accuracy on the test texts of naive Bayes over word counts, smoothed by adding one."""
-    words = [_words(text) for text in labelled.texts]
-    known = sorted({word for i in labelled.train for word in words[i]})
+    """Accuracy on the test texts of naive Bayes over word counts, smoothed by adding one.
+
+    Of pairs it counts the words of either text apart, and once more those that both have.
+    """
+    features = _features(labelled)
+    known = sorted({word for i in labelled.train for word in features[i]})
     column = {word: j for j, word in enumerate(known)}
-    counts = np.zeros((len(words), len(known)))  # N V
-    for row, text in zip(counts, words, strict=True):
-        for word in text:
-            if word in column:
-                row[column[word]] += 1
-    member = np.eye(len(labelled.class_names))[labelled.labels[labelled.train]]  # train K
-    seen = member.T @ counts[labelled.train] + 1  # K V
-    prior = member.sum(axis=0) + 1  # K
-    scores = counts[labelled.test] @ np.log(seen / seen.sum(axis=1, keepdims=True)).T
-    answers = (scores + np.log(prior)).argmax(axis=1)
+    found = [np.array([column[w] for w in text if w in column], np.int64) for text in features]
+    seen = np.ones((len(labelled.class_names), len(known)))  # K V
+    for i in labelled.train:
+        np.add.at(seen[labelled.labels[i]], found[i], 1)
+    prior = np.bincount(labelled.labels[labelled.train], minlength=len(seen)) + 1  # K
+    logs = np.log(seen / seen.sum(axis=1, keepdims=True))
+    scores = np.array([logs[:, found[i]].sum(axis=1) for i in labelled.test]) + np.log(prior)
+    return float((scores.argmax(axis=1) == labelled.labels[labelled.test]).mean())
+
+
+def word_overlap(labelled: Labelled) -> float:
+    """Accuracy on the test pairs of one threshold on the share of common words.
+
+    The share is that of the second text's distinct words; the threshold, and which side of it has
+    which label, are the best ones in training.  Raises ValueError unless there are pairs with two
+    classes.
+    """
+    if labelled.seconds is None or len(labelled.class_names) != 2:
+        raise ValueError("word_overlap: expected pairs of texts and two classes")
+    pairs = zip(labelled.texts, labelled.seconds, strict=True)
+    shares = np.array([shared(a, b) for a, b in pairs])
+    mine, labels = shares[labelled.train], labelled.labels[labelled.train]
+    thresholds = np.unique(mine)
+    right = ((mine >= thresholds[:, None]) == labels).mean(axis=1)  # label 1 at or above it
+    best = np.abs(right - 0.5).argmax()
+    answers = (shares[labelled.test] >= thresholds[best]) == (right[best] >= 0.5)
     return float((answers == labelled.labels[labelled.test]).mean())
+
+
+def shared(first: str, second: str) -> float:
+    """Which share of the second text's distinct words the first one has; 0 if there are none."""
+    wanted = set(words(second))
+    return len(wanted & set(words(first))) / max(len(wanted), 1)
+
+
+def _features(labelled: Labelled) -> list[list[str]]:
+    if labelled.seconds is None:
+        return [words(text) for text in labelled.texts]
+    found = []
+    for first, second in zip(labelled.texts, labelled.seconds, strict=True):
+        a, b = words(first), words(second)
+        both = sorted(set(a) & set(b))
+        found.append([f"1 {w}" for w in a] + [f"2 {w}" for w in b] + [f"= {w}" for w in both])
+        found[-1] += ["="] * len(both)
+    return found
 
 
 def _pool(name: str, tells: re.Pattern[str], max_length: int) -> dict[str, str]:
     """The usable texts of a package; the keys are what makes two texts the same."""
     pool = {}
-    for docstring in _package_docstrings(name):
-        text = textwrap.shorten(tells.sub("_", docstring), max_length, placeholder="")
-        words = _words(text)
-        if len(words) >= FEWEST_WORDS:
-            pool[" ".join(words)] = text
+    for found in described("docstring_packages", name):
+        text = textwrap.shorten(tells.sub("_", found.text), max_length, placeholder="")
+        known = words(text)
+        if len(known) >= FEWEST_WORDS:
+            pool[" ".join(known)] = text
     return pool
-
-
-def _package_docstrings(name: str) -> Iterator[str]:
-    root = Path(sysconfig.get_path("stdlib"))
-    files = sorted((root / name).rglob("*.py")) or [root / f"{name}.py"]
-    if not files[0].is_file():
-        raise FileNotFoundError(
-            f"docstring_packages: {root} has no source of {name!r}; name packages that this "
-            "Python ships, or install its standard library with sources"
-        )
-    for file in files:
-        inside = file.relative_to(root).with_suffix("").parts[1:]  # () for a single module
-        private = any(part.startswith("_") and part != "__init__" for part in inside)
-        if not private and not {"test", "tests"} & set(inside):
-            yield from _docstrings(ast.parse(file.read_bytes()))
-
-
-def _docstrings(node: Any) -> Iterator[str]:
-    """Of a module, class or function, then of the public ones that a module or class defines."""
-    yield ast.get_docstring(node) or ""
-    if isinstance(node, (ast.Module, ast.ClassDef)):
-        for child in node.body:
-            if isinstance(child, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
-                if not child.name.startswith("_"):
-                    yield from _docstrings(child)
-
-
-def _words(text: str) -> list[str]:
-    return re.findall(r"[^\W\d_]+", text.lower())
 
 
 def _checked_classes(classes: Sequence[str]) -> tuple[str, ...]:
@@ -203,16 +207,3 @@ def _checked_classes(classes: Sequence[str]) -> tuple[str, ...]:
             f"docstring_packages: expected at least two packages, each once, got {tuple(classes)}"
         )
     return tuple(classes)
-
-
-def _check_range(name: str, values: np.ndarray, stop: int) -> None:
-    array = np.asarray(values)
-    if array is not values or array.ndim != 1 or not array.size or array.dtype.kind not in "iu":
-        raise ValueError(
-            f"Labelled: {name} must be a NumPy array of integers along one axis, not empty; "
-            f"got {type(values).__name__} of shape {array.shape}, dtype {array.dtype}"
-        )
-    if values.min() < 0 or values.max() >= stop:
-        raise ValueError(
-            f"Labelled: {name} must lie in [0, {stop}), got {values.min()} to {values.max()}"
-        )

@@ -30,6 +30,14 @@ def python_topics() -> str:
     so losses compare only between runs on the same release.  Raises ImportError where a
     stripped-down Python lacks the texts.
     """
+    return "\n".join(help_topics().values())
+
+
+def help_topics() -> dict[str, str]:
+    """The same help texts one by one, by topic, in the order of their keys.
+
+    Raises ImportError where a stripped-down Python lacks them.
+    """
     try:
         from pydoc_data.topics import topics
     except ImportError:
@@ -37,7 +45,7 @@ def python_topics() -> str:
             "python_topics: this Python was installed without its help texts (pydoc_data); "
             "install the full standard library, or use read_text with a file of your own"
         ) from None
-    return "\n".join(topics[key] for key in sorted(topics))
+    return dict(sorted(topics.items()))
 
 
 def read_text(path: str | os.PathLike[str]) -> str:

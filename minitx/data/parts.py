@@ -1,0 +1,66 @@
+"""Which examples train, validate and test: parted by where they come from, and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import numpy as np
+
+Parts = tuple[np.ndarray, np.ndarray, np.ndarray]  # indices: train, validation, test
+
+
+def split_by_origin(origins: Sequence[Hashable], rng: np.random.Generator) -> Parts:
+    """Part examples so that no origin is on two sides: sorted int64 indices.
+
+    origins: one for each example, such as the module a text was found in.  Whole origins in random
+    order: the first fifth of the examples tests, the next tenth validates, the others train.
+    Raises ValueError if there are too few origins for three parts.
+    """
+    members: dict[Hashable, list[int]] = {}
+    for i, origin in enumerate(origins):
+        members.setdefault(origin, []).append(i)
+    groups = list(members.values())
+    shares = np.array([0.2, 0.3]) * len(origins)
+    parts: tuple[list[int], list[int], list[int]] = ([], [], [])
+    done = 0
+    for n in rng.permutation(len(groups)):
+        parts[2 - int((done >= shares).sum())].extend(groups[n])
+        done += len(groups[n])
+    if not all(parts):
+        raise ValueError(
+            f"split_by_origin: {len(origins)} examples from {len(groups)} origins leave one of "
+            "train, validation and test empty; use more texts"
+        )
+    test, validation, train = parts[2], parts[1], parts[0]
+    return _sorted(train), _sorted(validation), _sorted(test)
+
+
+def check_parts(who: str, count: int, parts: Sequence[np.ndarray], what: str = "text") -> None:
+    """ValueError unless train, validation and test index ``count`` examples, none of them twice."""
+    for name, part in zip(("train", "validation", "test"), parts, strict=True):
+        check_range(who, name, part, count)
+    index, times = np.unique(np.concatenate(parts), return_counts=True)
+    if times.max() > 1:
+        raise ValueError(
+            f"{who}: {what} {index[times.argmax()]} is listed twice in train, validation "
+            f"and test; list each {what} once"
+        )
+
+
+def check_range(who: str, name: str, values: Any, stop: int) -> None:
+    """ValueError unless values are integers along one axis, not empty, in [0, stop)."""
+    array = np.asarray(values)
+    if array is not values or array.ndim != 1 or not array.size or array.dtype.kind not in "iu":
+        raise ValueError(
+            f"{who}: {name} must be a NumPy array of integers along one axis, not empty; "
+            f"got {type(values).__name__} of shape {array.shape}, dtype {array.dtype}"
+        )
+    if values.min() < 0 or values.max() >= stop:
+        raise ValueError(
+            f"{who}: {name} must lie in [0, {stop}), got {values.min()} to {values.max()}"
+        )
+
+
+def _sorted(indices: list[int]) -> np.ndarray:
+    return np.sort(np.array(indices, np.int64))
