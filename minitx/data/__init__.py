@@ -1,4 +1,4 @@
-"""Data to train on: text and its windows, labelled tasks, pictures, and ways to vary them.
+"""Data to train on: text and its windows, language tasks, pictures, and ways to vary them.
 
 The texts ship with Python, the digits with this package; nothing is ever downloaded.
 """
@@ -18,8 +18,20 @@ from .augment import (
 )
 from .batches import Batches
 from .cifar import CIFAR10_CLASSES, read_cifar10, read_cifar100
+from .dates import (
+    DATE_CHARACTERS,
+    DATE_VOCAB,
+    DateFormat,
+    date_batch,
+    date_formats,
+    date_ids,
+    date_text,
+    dates,
+    numbers_only,
+)
 from .digits import digits, few_labels, stratified_split
 from .folder import read_image_folder
+from .following import Choices, choice_overlap, docstring_choices, docstring_pairs
 from .idx import read_idx, read_mnist
 from .labelled import (
     Labelled,
@@ -31,29 +43,68 @@ from .labelled import (
 from .passages import Passages, following_passages, library_passages
 from .scenes import Scenes, boxes_of, scenes
 from .shuffled import Shuffled
+from .spans import (
+    Spans,
+    exact_and_f1,
+    first_return,
+    most_frequent_place,
+    named_return,
+    return_spans,
+)
+from .tagged import (
+    NAME_TAGS,
+    Tagged,
+    most_frequent_tag,
+    most_frequent_tag_between,
+    python_tags,
+    tag_source,
+)
 from .text import Windows, python_topics, read_text, split
 
 __all__ = [
     "Batches",
     "CIFAR10_CLASSES",
+    "Choices",
+    "DATE_CHARACTERS",
+    "DATE_VOCAB",
+    "DateFormat",
     "Labelled",
+    "NAME_TAGS",
     "Passages",
     "Scenes",
     "Shuffled",
+    "Spans",
+    "Tagged",
     "Windows",
     "bag_of_words",
     "boxes_of",
     "channel_statistics",
+    "choice_overlap",
     "compose",
+    "date_batch",
+    "date_formats",
+    "date_ids",
+    "date_text",
+    "dates",
     "digits",
+    "docstring_choices",
     "docstring_packages",
+    "docstring_pairs",
+    "exact_and_f1",
     "few_labels",
+    "first_return",
     "following_passages",
     "library_passages",
     "majority_baseline",
     "mixup",
+    "most_frequent_place",
+    "most_frequent_tag",
+    "most_frequent_tag_between",
+    "named_return",
     "normalize",
+    "numbers_only",
     "one_hot",
+    "python_tags",
     "python_topics",
     "random_color",
     "random_crop",
@@ -66,9 +117,11 @@ __all__ = [
     "read_image_folder",
     "read_mnist",
     "read_text",
+    "return_spans",
     "scaled",
     "scenes",
     "split",
     "stratified_split",
+    "tag_source",
     "word_overlap",
 ]

@@ -17,10 +17,7 @@ def split_by_origin(origins: Sequence[Hashable], rng: np.random.Generator) -> Pa
     order: the first fifth of the examples tests, the next tenth validates, the others train.
     Raises ValueError if there are too few origins for three parts.
     """
-    members: dict[Hashable, list[int]] = {}
-    for i, origin in enumerate(origins):
-        members.setdefault(origin, []).append(i)
-    groups = list(members.values())
+    groups = list(_members(origins).values())
     shares = np.array([0.2, 0.3]) * len(origins)
     parts: tuple[list[int], list[int], list[int]] = ([], [], [])
     done = 0
@@ -34,6 +31,27 @@ def split_by_origin(origins: Sequence[Hashable], rng: np.random.Generator) -> Pa
         )
     test, validation, train = parts[2], parts[1], parts[0]
     return _sorted(train), _sorted(validation), _sorted(test)
+
+
+def others_of_origin(
+    origins: Sequence[Hashable], count: int, rng: np.random.Generator
+) -> np.ndarray:
+    """For each example ``count`` others of its origin, so that each is taken equally often.
+
+    -> (N, count) indices.  The examples of an origin stand in a random circle, and each takes the
+    next ones.  Raises ValueError if an origin has too few.
+    """
+    others = np.empty((len(origins), count), np.int64)
+    for origin, group in _members(origins).items():
+        if len(group) <= count:
+            raise ValueError(
+                f"others_of_origin: {origin!r} has {len(group)} examples, {count} others were "
+                "asked for; leave it out"
+            )
+        circle = rng.permutation(group)
+        for k in range(count):
+            others[circle, k] = np.roll(circle, -k - 1)
+    return others
 
 
 def check_parts(who: str, count: int, parts: Sequence[np.ndarray], what: str = "text") -> None:
@@ -60,6 +78,13 @@ def check_range(who: str, name: str, values: Any, stop: int) -> None:
         raise ValueError(
             f"{who}: {name} must lie in [0, {stop}), got {values.min()} to {values.max()}"
         )
+
+
+def _members(origins: Sequence[Hashable]) -> dict[Hashable, list[int]]:
+    members: dict[Hashable, list[int]] = {}
+    for i, origin in enumerate(origins):
+        members.setdefault(origin, []).append(i)
+    return members
 
 
 def _sorted(indices: list[int]) -> np.ndarray:
