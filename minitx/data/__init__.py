@@ -30,6 +30,7 @@ from .dates import (
     numbers_only,
 )
 from .digits import digits, few_labels, stratified_split
+from .encoded import Encoded, TaskBatches, encode, encode_documents, spans_in_text
 from .folder import read_image_folder
 from .following import Choices, choice_overlap, docstring_choices, docstring_pairs
 from .idx import read_idx, read_mnist
@@ -68,6 +69,7 @@ __all__ = [
     "DATE_CHARACTERS",
     "DATE_VOCAB",
     "DateFormat",
+    "Encoded",
     "Labelled",
     "NAME_TAGS",
     "Passages",
@@ -75,6 +77,7 @@ __all__ = [
     "Shuffled",
     "Spans",
     "Tagged",
+    "TaskBatches",
     "Windows",
     "bag_of_words",
     "boxes_of",
@@ -90,6 +93,8 @@ __all__ = [
     "docstring_choices",
     "docstring_packages",
     "docstring_pairs",
+    "encode",
+    "encode_documents",
     "exact_and_f1",
     "few_labels",
     "first_return",
@@ -120,6 +125,7 @@ __all__ = [
     "return_spans",
     "scaled",
     "scenes",
+    "spans_in_text",
     "split",
     "stratified_split",
     "tag_source",
