@@ -8,7 +8,14 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from minitx.data import Labelled, Shuffled, bag_of_words, docstring_packages, majority_baseline
+from minitx.data import (
+    Labelled,
+    Shuffled,
+    bag_of_words,
+    docstring_packages,
+    majority_baseline,
+    word_overlap,
+)
 
 
 @pytest.fixture(scope="module")
@@ -219,6 +226,7 @@ def test_bad_settings(settings, error, says):
         ({"test": np.array([4, 6])}, r"test must lie in \[0, 6\), got 4 to 6"),
         ({"validation": np.array([2])}, "text 2 is listed twice"),
         ({"test": np.array([5, 5])}, "text 5 is listed twice"),
+        ({"seconds": ("a", "b")}, "6 texts came with 2 seconds"),
     ],
 )
 def test_bad_labelled(changes, says):
@@ -280,6 +288,34 @@ def test_bag_of_words_is_naive_bayes(texts, labels):
 def test_bag_of_words_falls_back_on_the_commonest_class():
     task = labelled(texts=("a", "b", "c", "d", "new", "new"), labels=np.array([0, 1, 1, 0, 1, 1]))
     assert bag_of_words(task) == 1.0
+
+
+def pairs(seconds, labels=(0, 1, 0, 1, 0, 1)):
+    return labelled(seconds=seconds, labels=np.array(labels))
+
+
+def test_bag_of_words_counts_the_words_of_a_pair_apart():
+    texts = ("up", "down", "up", "down", "up", "down")
+    assert bag_of_words(labelled(texts=("",) * 6, seconds=texts)) == 1.0
+    assert bag_of_words(labelled(texts=texts, seconds=("up",) * 6)) == 1.0
+
+
+def test_bag_of_words_counts_what_a_pair_has_in_common():
+    assert bag_of_words(pairs(("an apple", "no", "a rose", "no", "wine or", "no"))) == 1.0
+
+
+def test_word_overlap_finds_threshold_and_side():
+    seconds = ("red apple", "an old sea", "a red rose", "x", "wine", "a whale")
+    assert word_overlap(pairs(seconds)) == 1.0
+    assert word_overlap(pairs(seconds, (1, 0, 1, 0, 1, 0))) == 1.0
+    assert word_overlap(pairs(seconds, (0, 1, 0, 1, 1, 0))) == 0.0
+    assert word_overlap(pairs(("",) * 6)) == 0.5
+
+
+@pytest.mark.parametrize("changes", [{}, {"class_names": tuple("abc"), "seconds": ("a",) * 6}])
+def test_word_overlap_is_for_pairs_of_two_classes(changes):
+    with pytest.raises(ValueError, match="word_overlap: expected pairs of texts and two classes"):
+        word_overlap(labelled(**changes))
 
 
 # --- Shuffled ----------------------------------------------------------------------------------
