@@ -14,6 +14,7 @@ import math
 import numpy as np
 
 from ..jit import COMPILED, kernel
+from ..simd import ROWS
 from .conv_blocks import convolve, correlate
 from .linalg import matmul, matmul_ref
 from .patches import fold, padded, unfold, window_view, windows_of
@@ -82,11 +83,9 @@ def conv2d_jit(x, weight, stride, padding, dilation, groups):
     if groups == 1 and _tiles(*geometry):
         return _times_patches(matmul.jit, weight, unfold(x, *geometry), 1).reshape(shape)
     y = np.empty(shape, x.dtype.newbyteorder("="))
-    taps, step = _shifts(kernel, dilation), _strides(weight)
-    low = -padding[0], -padding[1]
-    _convolve(
-        x, weight, step, np.arange(math.prod(kernel)), y, groups, shape[2:], taps, stride, low
-    )
+    shifts, low = _shifts(kernel, dilation), (-padding[0], -padding[1])
+    taps = np.arange(math.prod(kernel))
+    _convolve(x, weight, False, taps, y, groups, shape[2:], shifts, stride, low)
     return y
 
 
@@ -107,8 +106,8 @@ def conv2d_dx_jit(dy, weight, size, stride, padding, dilation, groups):
                 (i[:, None] * kernel[1] + j).reshape(-1),
             )
             shifts, places = (down - low[0], right - low[1]), ((top, left), stride)
-            wanted, step = (rows, columns), _strides(weight)[::-1]
-            _convolve(dy, weight, step, taps, dx, groups, wanted, shifts, (1, 1), low, *places)
+            wanted = rows, columns
+            _convolve(dy, weight, True, taps, dx, groups, wanted, shifts, (1, 1), low, *places)
     return dx
 
 
@@ -151,11 +150,6 @@ def _tiles(kernel, stride, padding, dilation):
     return kernel == stride != (1, 1) and padding == (0, 0) and dilation == (1, 1)
 
 
-def _strides(weight):
-    """From one output channel to the next, and from one input channel."""
-    return math.prod(weight.shape[1:]), math.prod(weight.shape[2:])
-
-
 def _shifts(kernel, dilation):
     return tuple(np.arange(k) * d for k, d in zip(kernel, dilation, strict=True))
 
@@ -165,25 +159,33 @@ def _flat(x):
 
 
 def _convolve(
-    x, weight, strides, taps, y, groups, windows, shifts, step, low, start=(0, 0), spread=(1, 1)
+    x, weight, turned, taps, y, groups, windows, shifts, step, low, start=(0, 0), spread=(1, 1)
 ):
-    """Fill y, or of it the pixels that are ``spread`` apart: as many as there are ``windows``."""
+    """Fill y, or of it the pixels that are ``spread`` apart: as many as there are ``windows``.
+
+    turned: x has the weight's output channels, y its input channels.
+    """
     (B, C), (rows, columns) = x.shape[:2], windows
     if not y.size:
         return
     if not x.size:
         y[...] = 0
         return
-    wide = max(64, min(_COLUMNS, _RESULTS * groups // y.shape[1]))
-    blocks = -(-B * rows // max(1, wide // columns))
-    blocks = max(blocks, min(_ENOUGH, B * rows, -(-B * rows * columns // 64)))
+    outputs = y.shape[1] // groups
+    wide = min(_COLUMNS, max(128, _RESULTS // outputs))
+    blocks = max(
+        -(-B * rows // max(1, wide // columns)), min(_ENOUGH, -(-B * rows * columns // 128))
+    )
     block = -(-B * rows // blocks)
+    shares = max(1, min(outputs // 128, -(-_ENOUGH // blocks)))  # of few pixels, not all outputs
+    outputs = -(-outputs // (shares * ROWS)) * ROWS
     depth = _DEPTH * min(1, _COLUMNS / (block * columns))  # as much in the cache, if a row is long
     chunk = min(C // groups, max(1, int(depth) // taps.size))
     convolve(
-        _flat(x), x.shape, _flat(weight), math.prod(weight.shape[2:]), *strides, taps,
+        _flat(x), x.shape, weight.reshape(len(weight), -1), turned,
+        math.prod(weight.shape[2:]), taps,
         y.reshape(B * y.shape[1], -1), groups, windows, *shifts, step, low, start, spread,
-        y.shape[3], block, chunk,
+        y.shape[3], block, outputs, chunk,
     )  # fmt: skip
 
 

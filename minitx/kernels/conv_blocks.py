@@ -15,26 +15,41 @@ from __future__ import annotations
 import numpy as np
 
 from ..jit import compiled, jit
-from ..simd import ROWS, TILE_BYTES, VECTOR_BYTES, copy_vector, multiply_tile, wide_vectors
+from ..simd import ROWS, TILE_BYTES, VECTOR_BYTES, copy_vector, multiply_tile, row, wide_vectors
 from ..tasks import run_tasks
 
 _NEAR = 64  # pixels turned together: near enough for the first cache
+_LINES = 16  # written side by side
 
 
 @jit
-def _pack_weights(task, w, rows, channels, kernel, by_row, by_channel, taps, panels):
-    """ROWS rows of (rows, channels * taps), one group's, side by side; zeros beyond the last."""
+def _pack_weights(task, w, turned, rows, channels, kernel, taps, panels):
+    """ROWS rows of (rows, channels * taps), one group's, side by side; zeros beyond the last.
+
+    w: (groups * rows, channels * kernel) with all its taps, or, ``turned``, the other way round:
+    (groups * channels, rows * kernel), of which only ``taps`` are wanted.
+    """
     T, across = taps.size, (rows + ROWS - 1) // ROWS
-    r0 = task % across * ROWS
-    count = min(ROWS, rows - r0)
-    first = task // across * rows * channels * kernel + r0 * by_row
-    for c in range(channels):
-        for t in range(T):
-            k, at = (task * channels + c) * T + t, first + c * by_channel + taps[t]
-            for r in range(count):
-                panels[k, r] = w[at + r * by_row]
-            for r in range(count, ROWS):
-                panels[k, r] = w.dtype.type(0)
+    g, r0, K = task // across, task % across * ROWS, channels * taps.size
+    have, out = min(ROWS, rows - r0), panels[task * K : (task + 1) * K]
+    if turned:
+        for c in range(channels):
+            target = out[c * T : (c + 1) * T]
+            for r in range(have):
+                source = row(w, g * channels + c, (r0 + r) * kernel, (r0 + r + 1) * kernel)
+                for t in range(T):
+                    target[t, r] = source[taps[t]]
+    else:
+        for k0 in range(0, K, _NEAR):
+            k1 = min(K, k0 + _NEAR)
+            target = out[k0:k1]
+            for r in range(have):
+                source = row(w, g * rows + r0 + r, k0, k1)
+                for k in range(k1 - k0):
+                    target[k, r] = source[k]
+    for k in range(K):
+        for r in range(have, ROWS):
+            out[k, r] = w.dtype.type(0)
 
 
 @jit
@@ -112,31 +127,19 @@ def _pack_channel(x, channel, step, zeros, copies, strip, runs, taps, out, at, s
 
 @jit
 def _do_rows(
-    task,
-    x,
-    x_shape,
-    w,
-    y,
-    groups,
-    windows,
-    down,
-    right,
-    step,
-    low,
-    start,
-    spread,
-    row,
-    block,
-    chunk,
-):
-    """Some rows of windows, in all output channels of a group."""
+    task, x, x_shape, w, y, groups, windows, down, right, step, low, start, spread, line, block,
+    outputs, chunk,
+):  # fmt: skip
+    """Some rows of windows, in some output channels of a group."""
     wide_vectors()
     B, C, H, W = x_shape
     C, O, P = C // groups, y.shape[0] // B // groups, y.shape[1]  # noqa: E741
     rows, columns = windows
     width, T = TILE_BYTES // x.itemsize, down.size * right.size
-    blocks = (B * rows + block - 1) // block
-    g, f0 = task // blocks, task % blocks * block
+    blocks, shares = (B * rows + block - 1) // block, (O + outputs - 1) // outputs
+    g, f0 = task // (blocks * shares), task % blocks * block
+    o0 = task // blocks % shares * outputs
+    o1 = min(O, o0 + outputs)
     f1 = min(B * rows, f0 + block)
     reach = down.max(), right.max()
     panel = (chunk * T + 1) * width  # the last row is for what is written too much
@@ -147,7 +150,8 @@ def _do_rows(
     lanes = VECTOR_BYTES // x.itemsize
     strip, zeros = np.zeros(size + lanes, x.dtype), np.zeros(lanes, x.dtype)
     N = (f1 - f0) * columns
-    tall, wide = (O + ROWS - 1) // ROWS * ROWS, (N + width - 1) // width * width
+    across, wide = (O + ROWS - 1) // ROWS, (N + width - 1) // width * width
+    tall = (o1 - o0 + ROWS - 1) // ROWS * ROWS
     panels, total = np.empty(wide // width * panel, x.dtype), np.empty((tall, wide), x.dtype)
     tiles, wT = panels.reshape(-1, width), w.T
     for c0 in range(0, C, chunk):
@@ -155,40 +159,45 @@ def _do_rows(
         for k in range(0, depth, T):
             channel, at = (g * C + c0 + k // T) * H * W, k * width
             _pack_channel(x, channel, step[1], zeros, copies, strip, runs, taps, panels, at, width)
-        for o in range(0, O, ROWS):
-            k, have = (g * tall // ROWS + o // ROWS) * C * T + c0 * T, min(ROWS, O - o)
+        for o in range(0, o1 - o0, ROWS):
+            have = min(ROWS, o1 - o0 - o)
+            k = ((g * across + (o0 + o) // ROWS) * C + c0) * T
             for n in range(0, wide, width):
                 first = n // width * (panel // width)
                 multiply_tile(wT, 0, k, tiles, first, 0, total, o, n, have, depth, more)
-    flat, n = y.reshape(y.size), 0
-    whole = spread[0] == spread[1] == 1 and rows * columns == P
-    while n < N:
+    n, whole = 0, spread[0] == spread[1] == 1 and rows * columns == P
+    while n < N:  # an image at a time, or else a row
         b, r = (f0 + n // columns) // rows, (f0 + n // columns) % rows
         count = min(N - n, (rows - r) * columns) if whole else columns
-        at = (b * groups + g) * O * P + (r * spread[0] + start[0]) * row + start[1]
-        for o in range(O):
-            source, target = total[o, n : n + count], at + o * P
-            for q in range(count):
-                flat[target + q * spread[1]] = source[q]
+        at = (r * spread[0] + start[0]) * line + start[1]
+        end = at + (count - 1) * spread[1] + 1
+        for o in range(o0, o1):
+            source, target = (
+                row(total, o - o0, n, n + count),
+                row(y, (b * groups + g) * O + o, at, end),
+            )
+            if spread[1] == 1:
+                for q in range(count):
+                    target[q] = source[q]
+            else:
+                for q in range(count):
+                    target[q * spread[1]] = source[q]
         n += count
 
 
 @jit
 def _convolve(
-    x, x_shape, w, kernel, by_row, by_channel, taps, y, groups,
-    windows, down, right, step, low, start, spread, row, block, chunk,
+    x, x_shape, w, turned, kernel, taps, y, groups,
+    windows, down, right, step, low, start, spread, line, block, outputs, chunk,
 ):  # fmt: skip
     rows, channels = y.shape[0] // x_shape[0] // groups, x_shape[1] // groups
     across = (rows + ROWS - 1) // ROWS
     panels = np.empty((groups * across * channels * taps.size, ROWS), x.dtype)
-    run_tasks(
-        _pack_weights,
-        groups * across,
-        (w, rows, channels, kernel, by_row, by_channel, taps, panels),
-    )
-    more = groups, windows, down, right, step, low, start, spread, row, block, chunk
-    blocks = (x_shape[0] * windows[0] + block - 1) // block
-    run_tasks(_do_rows, groups * blocks, (x, x_shape, panels, y, *more))
+    wanted = w, turned, rows, channels, kernel, taps, panels
+    run_tasks(_pack_weights, groups * across, wanted)
+    more = windows, down, right, step, low, start, spread, line, block, outputs, chunk
+    tasks = (x_shape[0] * windows[0] + block - 1) // block * ((rows + outputs - 1) // outputs)
+    run_tasks(_do_rows, groups * tasks, (x, x_shape, panels, y, groups, *more))
 
 
 @jit
@@ -197,16 +206,18 @@ def _turn(task, y, out):
     B, O, P = y.shape  # noqa: E741
     width, chunks = out.shape[1], (P + _NEAR - 1) // _NEAR
     b, p0 = task // chunks, task % chunks * _NEAR
-    p1 = min(P, p0 + _NEAR)
+    p1, rows = min(P, p0 + _NEAR), y.reshape(B * O, P)
     for first in range(0, O, width):
         at = (first // width * B + b) * P
+        target = out[at + p0 : at + p1]
         for lane in range(width):
             if first + lane < O:
-                for p in range(p0, p1):
-                    out[at + p, lane] = y[b, first + lane, p]
+                source = row(rows, b * O + first + lane, p0, p1)
+                for p in range(p1 - p0):
+                    target[p, lane] = source[p]
             else:
-                for p in range(p0, p1):
-                    out[at + p, lane] = y.dtype.type(0)
+                for p in range(p1 - p0):
+                    target[p, lane] = y.dtype.type(0)
 
 
 @jit
@@ -238,9 +249,10 @@ def _do_channels(task, x, x_shape, dy, dw, windows, down, right, step, low, bloc
                 first = (o // width * B * rows + f0) * columns
                 have = min(ROWS, K - k)
                 multiply_tile(patches, k, 0, dy, first, 0, total, k, o, have, n, True)
-    for o in range(O):
+    for o in range(0, O, _LINES):
         for k in range(K):
-            dw[o, c0 * T + k] = total[k, o]
+            for near in range(o, min(O, o + _LINES)):
+                dw[near, c0 * T + k] = total[k, near]
 
 
 @jit
