@@ -20,6 +20,7 @@ from minitx.models import (
     BERTSpans,
     BERTTagger,
     GPTConfig,
+    Transformer,
 )
 
 FOLDERS = FIXTURES / "pretrained"
@@ -37,6 +38,7 @@ CLASSES = {
     "gpt2_bare": GPT,
     "gpt_neo": GPT,
     "gpt1": GPT,
+    "marian": Transformer,
 }
 HALVES = {"bert_classifier": "BF16", "bert_answers": "F16", "gpt2_sharded": "F16"}
 HALVES |= {"gpt2_bare": "BF16"}
@@ -49,6 +51,11 @@ def answers(name: str, model, ids: np.ndarray) -> dict[str, np.ndarray]:
         return {"last_hidden_state": hidden.data, "pooler_output": model.pool(hidden).data}
     if name == "bert_choice":
         return {"logits": model(ids[None]).data}
+    if name == "marian":
+        return {
+            "logits": model(ids, ids[:, :4]).data,
+            "encoder_last_hidden_state": model.encode(ids).data,
+        }
     out = model(ids)
     if isinstance(model, GPT):
         return {"last_hidden_state": out.data, "logits": model.logits(out).data}
@@ -68,10 +75,24 @@ def test_outputs_equal_those_of_transformers(name):
     with np.load(FOLDERS / "outputs.npz") as frozen:
         ours = answers(name, model, frozen["ids"])
         theirs = {key.removeprefix(f"{name}/"): frozen[key] for key in frozen.files}
-        theirs = {key: x for key, x in theirs.items() if "/" not in key and key != "ids"}
+        tokens = {"ids", "greedy", "beams"}
+        theirs = {key: x for key, x in theirs.items() if "/" not in key and key not in tokens}
     assert theirs
     for key, x in theirs.items():
         np.testing.assert_allclose(ours[key], x, rtol=0, atol=1e-10, err_msg=key)
+
+
+@pytest.mark.parametrize("use_cache", [True, False])
+@pytest.mark.parametrize(("search", "beams"), [("greedy", 1), ("beams", 3)])
+def test_translations_equal_those_of_transformers(search, beams, use_cache):
+    model = Transformer.from_pretrained(FOLDERS / "marian", dtype=np.float64)
+    with np.load(FOLDERS / "outputs.npz") as frozen:
+        ids, theirs = frozen["ids"], frozen[f"marian/{search}"][:, 1:]
+    ours = model.translate(ids, 8, beams=beams, alpha=0.0, use_cache=use_cache)
+    end = model.config.end
+    for mine, frozen_row in zip(ours.tolist(), theirs.tolist(), strict=True):
+        mine, frozen_row = (x[: x.index(end) + 1] if end in x else x for x in (mine, frozen_row))
+        assert mine == frozen_row
 
 
 def tensors(folder) -> dict[str, np.ndarray]:
@@ -115,11 +136,11 @@ def test_a_model_that_was_not_loaded_writes_a_config_that_is_understood(name, tm
     model.loaded = None
     model.save_pretrained(tmp_path)
     again = CLASSES[name].from_pretrained(tmp_path)
-    body = [m if isinstance(m, GPT | BERT) else m.bert for m in (model, again)]
-    assert body[0].config == body[1].config
+    body, body_again = (getattr(m, "bert", m) for m in (model, again))
+    assert body.config == body_again.config
     written = json.loads((tmp_path / "config.json").read_text())
     theirs = json.loads((FOLDERS / name / "config.json").read_text())
-    free = {"architectures", "dtype", "id2label", "label2id", "problem_type"}
+    free = {"architectures", "attention_dropout", "dtype", "id2label", "label2id", "problem_type"}
     told = {key: x for key, x in written.items() if key in theirs and key not in free}
     assert told == {key: theirs[key] for key in told}
 

@@ -41,7 +41,7 @@ class ConfigTable:
     needed, optional: our field -> theirs, or several of theirs that are one of ours.  fixed: theirs
     -> what they may be, the first of which is written; a function computes it from our settings.
     ours: our fields that have one value in this family.  values: their field -> their spelling of a
-    value -> ours.
+    value -> ours.  neutral: more of theirs that change no number.
     """
 
     model_type: str
@@ -50,6 +50,7 @@ class ConfigTable:
     fixed: Mapping[str, tuple] = field(default_factory=dict)
     ours: Mapping[str, Any] = field(default_factory=dict)
     values: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    neutral: tuple[str, ...] = ()
 
     def load(self, config: Mapping[str, Any]) -> tuple[dict[str, Any], list[str], list[str]]:
         """Their fields -> our settings, the fields that nobody here knows, and remarks.
@@ -58,7 +59,7 @@ class ConfigTable:
         """
         problems, notes = [], []
         settings = dict(self.ours)
-        known = {*NEUTRAL, *self.fixed, *self.needed.values()}
+        known = {*NEUTRAL, *self.neutral, *self.fixed, *self.needed.values()}
         for ours, theirs in self.needed.items():
             if theirs in config:
                 settings[ours] = self._ours(theirs, config[theirs])

@@ -15,15 +15,18 @@ Where we deviate or choose:
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from .. import ops
-from ..nn import Block, Dropout, Embedding, Encoder, KVCache, LayerNorm, Module, sinusoids
+from ..checkpoint import CheckpointError, Pretrained
+from ..nn import Block, Dropout, Embedding, Encoder, KVCache, LayerNorm, sinusoids
 from ..tensor import Tensor
 from .decoding import beam_search, greedy_search
+from .official.transformer import MARIAN, MARIAN_CONFIG
 
 # Who gets the e that label smoothing takes from the right token: all V tokens (PyTorch); all but
 # the right one (fairseq); all but the right one and padding (the Annotated Transformer, whose loss
@@ -96,7 +99,7 @@ class TransformerConfig:
         return cls(vocab_size, layers=2, heads=4, width=64, hidden=256, dropout=0.0)
 
 
-class Transformer(Module):
+class Transformer(Pretrained):
     """``loss(source, inputs, targets)`` to train, ``translate(source)`` to use."""
 
     def __init__(self, config: TransformerConfig, rng: np.random.Generator | int = 0):
@@ -129,6 +132,19 @@ class Transformer(Module):
             for _ in range(layers)
         ]
         return Encoder(blocks, LayerNorm(c.width, c.eps) if c.final_norm else None)
+
+    configs = (MARIAN_CONFIG,)
+
+    @classmethod
+    def from_settings(cls, settings, config, arrays) -> Transformer:
+        return cls(TransformerConfig(**settings))
+
+    def as_official(self):
+        c = self.config
+        settings = dataclasses.asdict(c) | {"decoder_layers": c.decoder_layers or c.layers}
+        if not MARIAN_CONFIG.describes(settings):
+            raise CheckpointError("Transformer: no official class has a configuration like this")
+        return MARIAN_CONFIG, MARIAN, MARIAN_CONFIG.save(settings)
 
     def embed(self, ids: np.ndarray, first: int = 0) -> Tensor:
         """sqrt(d) * embedding + sinusoid (sections 3.4, 3.5).  ids: (B, T) -> (B, T, C)

@@ -1,4 +1,4 @@
-"""Names in official Transformers: torch.nn.Transformer, and MarianMT as transformers writes it."""
+"""Names in torch.nn.Transformer; names and settings of MarianMT, as transformers writes it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from functools import partial
 
 import numpy as np
 
+from ...checkpoint.configs import ConfigTable
 from ...checkpoint.names import Transform, join, names
 
 row = Transform(partial(np.squeeze, axis=0), partial(np.expand_dims, axis=0))  # (1, V) <-> (V,)
@@ -77,4 +78,48 @@ MARIAN = names(
     },
     ignored=("model.encoder.embed_positions.weight", "model.decoder.embed_positions.weight"),
     optional_prefix="model.",
+)
+
+MARIAN_CONFIG = ConfigTable(
+    "marian",
+    needed={
+        "vocab_size": "vocab_size",
+        "layers": "encoder_layers",
+        "decoder_layers": "decoder_layers",
+        "heads": "encoder_attention_heads",
+        "width": "d_model",
+        "hidden": "encoder_ffn_dim",
+        "activation": "activation_function",
+        "pad": "pad_token_id",
+        "start": "decoder_start_token_id",
+        "end": "eos_token_id",
+    },
+    optional={"dropout": ("dropout", "attention_dropout")},
+    fixed={
+        "decoder_attention_heads": (lambda settings: settings["heads"],),
+        "decoder_ffn_dim": (lambda settings: settings["hidden"],),
+        "decoder_vocab_size": (lambda settings: settings["vocab_size"], None),
+        "scale_embedding": (True,),
+        "share_encoder_decoder_embeddings": (True,),
+        "static_position_embeddings": (True,),
+        "add_final_layer_norm": (False,),
+        "normalize_before": (False,),
+        "normalize_embedding": (False,),
+        "is_encoder_decoder": (True,),
+    },
+    ours={"norm_first": False, "final_norm": False, "halves": True, "output_bias": True},
+    values={"activation_function": {"swish": "silu", "gelu_new": "gelu_tanh"}},
+    neutral=(
+        "activation_dropout",
+        "add_bias_logits",
+        "classif_dropout",
+        "decoder_layerdrop",
+        "encoder_layerdrop",
+        "extra_pos_embeddings",
+        "forced_eos_token_id",
+        "init_std",
+        "is_decoder",
+        "max_position_embeddings",
+        "num_hidden_layers",
+    ),
 )
