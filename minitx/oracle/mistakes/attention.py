@@ -154,11 +154,11 @@ CHANGES = {
     ),
     "scale left out of the gradient": (
         "the port's gradients of queries and keys lack the factor 1/sqrt(D) of the scores",
-        lambda right, D, H: replace(right, scale_back=1.0),
+        lambda right, D, H: replace(right, scale_back=1.0) if right.scale != 1 else None,
     ),
     "scale applied twice in the gradient": (
         "the port multiplies the gradients of queries and keys by 1/sqrt(D) twice",
-        lambda right, D, H: replace(right, scale_back=right.scale**2),
+        lambda right, D, H: replace(right, scale_back=right.scale**2) if right.scale != 1 else None,
     ),
 }
 
