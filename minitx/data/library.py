@@ -12,7 +12,7 @@ import sys
 import sysconfig
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,7 @@ def library() -> tuple[Described, ...]:
     return _library(str(stdlib()))
 
 
-@lru_cache(maxsize=1)
+@cache
 def _library(root: str) -> tuple[Described, ...]:
     first: dict[str, Described] = {}
     for name in modules():

@@ -13,24 +13,24 @@ Parts = tuple[np.ndarray, np.ndarray, np.ndarray]  # indices: train, validation,
 def split_by_origin(origins: Sequence[Hashable], rng: np.random.Generator) -> Parts:
     """Part examples so that no origin is on two sides: sorted int64 indices.
 
-    origins: one for each example, such as the module a text was found in.  Whole origins in random
-    order: the first fifth of the examples tests, the next tenth validates, the others train.
-    Raises ValueError if there are too few origins for three parts.
+    origins: one for each example, such as the module a text was found in.  Whole origins, in random
+    order, test until they are a fifth of the examples, then validate until they are a tenth, and
+    the others train.  Raises ValueError if none are left to train.
     """
+    parts: list[list[int]] = [[]]
+    wanted = [0.2, 0.1, 1.0]  # test, validate, train
     groups = list(_members(origins).values())
-    shares = np.array([0.2, 0.3]) * len(origins)
-    parts: tuple[list[int], list[int], list[int]] = ([], [], [])
-    done = 0
     for n in rng.permutation(len(groups)):
-        parts[2 - int((done >= shares).sum())].extend(groups[n])
-        done += len(groups[n])
-    if not all(parts):
+        if len(parts[-1]) >= wanted[len(parts) - 1] * len(origins):
+            parts.append([])
+        parts[-1] += groups[n]
+    if len(parts) < 3:
         raise ValueError(
             f"split_by_origin: {len(origins)} examples from {len(groups)} origins leave one of "
             "train, validation and test empty; use more texts"
         )
-    test, validation, train = parts[2], parts[1], parts[0]
-    return _sorted(train), _sorted(validation), _sorted(test)
+    test, validation, train = (np.sort(np.array(part, np.int64)) for part in parts)
+    return train, validation, test
 
 
 def others_of_origin(
@@ -85,7 +85,3 @@ def _members(origins: Sequence[Hashable]) -> dict[Hashable, list[int]]:
     for i, origin in enumerate(origins):
         members.setdefault(origin, []).append(i)
     return members
-
-
-def _sorted(indices: list[int]) -> np.ndarray:
-    return np.sort(np.array(indices, np.int64))
