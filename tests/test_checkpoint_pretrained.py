@@ -21,6 +21,7 @@ from minitx.models import (
     BERTTagger,
     GPTConfig,
     Transformer,
+    TransformerConfig,
 )
 
 FOLDERS = FIXTURES / "pretrained"
@@ -314,8 +315,12 @@ def test_saving_into_a_folder_with_other_weights_writes_nothing(tmp_path):
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["pytorch_model.bin"]
 
 
-def test_a_model_without_an_official_class_is_not_saved(tmp_path):
-    model = GPT(GPTConfig(11, 7, 2, 2, 8, window=3))
+@pytest.mark.parametrize(
+    "model",
+    [GPT(GPTConfig(11, 7, 2, 2, 8, window=3)), Transformer(TransformerConfig.tiny(11))],
+    ids=["gpt3", "transformer"],
+)
+def test_a_model_without_an_official_class_is_not_saved(model, tmp_path):
     with pytest.raises(CheckpointError, match="no official class"):
         model.save_pretrained(tmp_path / "new")
     assert not (tmp_path / "new").exists()

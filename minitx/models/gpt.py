@@ -98,6 +98,8 @@ class GPTConfig:
 class GPT(Pretrained, Encoder):
     """``loss(inputs, targets)`` to train, ``generate(prompt, count)`` to write."""
 
+    configs = tuple(table for table, _ in FAMILIES)
+
     def __init__(self, config: GPTConfig, rng: np.random.Generator | int = 0):
         c, rng = config, np.random.default_rng(rng)
         output_std = 0.02 / math.sqrt(2 * c.layers) if c.norm_first else 0.02
@@ -124,8 +126,6 @@ class GPT(Pretrained, Encoder):
             for i in range(c.layers)
         ]
         super().__init__(blocks, LayerNorm(c.width, c.eps) if c.norm_first else None)
-
-    configs = tuple(table for table, _ in FAMILIES)
 
     @classmethod
     def from_settings(cls, settings, config, arrays) -> GPT:

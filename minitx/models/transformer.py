@@ -57,10 +57,9 @@ class TransformerConfig:
 
     def __post_init__(self):
         for name in ("vocab_size", "layers", "heads", "width", "hidden", "decoder_layers"):
-            if (getattr(self, name) or 1) < 1 or getattr(self, name) == 0:
-                raise ValueError(
-                    f"TransformerConfig: {name} is {getattr(self, name)}; expected at least 1"
-                )
+            size = getattr(self, name)
+            if size is not None and size < 1:
+                raise ValueError(f"TransformerConfig: {name} is {size}; expected at least 1")
         if self.width % self.heads or self.width % 2:
             raise ValueError(
                 f"TransformerConfig: width {self.width} is not a multiple of heads {self.heads} "
@@ -102,6 +101,8 @@ class TransformerConfig:
 class Transformer(Pretrained):
     """``loss(source, inputs, targets)`` to train, ``translate(source)`` to use."""
 
+    configs = (MARIAN_CONFIG,)
+
     def __init__(self, config: TransformerConfig, rng: np.random.Generator | int = 0):
         c, rng = config, np.random.default_rng(rng)
         self.config = config
@@ -132,8 +133,6 @@ class Transformer(Pretrained):
             for _ in range(layers)
         ]
         return Encoder(blocks, LayerNorm(c.width, c.eps) if c.final_norm else None)
-
-    configs = (MARIAN_CONFIG,)
 
     @classmethod
     def from_settings(cls, settings, config, arrays) -> Transformer:

@@ -72,6 +72,8 @@ class BERT(Pretrained, Encoder):
     pooler: a dense layer with tanh on the first token's state, which sentence-level heads read.
     """
 
+    configs = (official.CONFIG,)
+
     def __init__(self, config: BERTConfig, rng: np.random.Generator | int = 0, pooler: bool = True):
         c, rng = config, np.random.default_rng(rng)
         self.config = config
@@ -108,8 +110,6 @@ class BERT(Pretrained, Encoder):
             C = self.config.width
             twin.pooler = Linear(C, C, self.rng).astype(self.tokens.weight.dtype)
         return twin
-
-    configs = (official.CONFIG,)
 
     @classmethod
     def from_settings(cls, settings, config, arrays) -> BERT:

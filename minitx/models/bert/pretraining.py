@@ -31,6 +31,8 @@ class MaskedLMHead(Module):
 class BERTPretraining(Pretrained):
     """Masked language model and next sentence prediction, or one of them."""
 
+    configs = BERT.configs
+
     def __init__(self, bert: BERT, mlm: bool = True, nsp: bool = True):
         if not (mlm or nsp):
             raise ValueError("BERTPretraining: neither mlm nor nsp; expected at least one task")
@@ -38,8 +40,6 @@ class BERTPretraining(Pretrained):
         dtype = bert.tokens.weight.dtype
         self.mlm = MaskedLMHead(bert).astype(dtype) if mlm else None
         self.nsp = Linear(bert.config.width, 2, bert.rng).astype(dtype) if nsp else None
-
-    configs = BERT.configs
 
     @classmethod
     def from_settings(cls, settings, config, arrays) -> BERTPretraining:
