@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from minitx.models.bert import mask_tokens, pack, sentence_pairs
+from minitx.models.bert import (
+    BERT,
+    BERTConfig,
+    BERTPretraining,
+    mask_tokens,
+    pack,
+    sentence_pairs,
+)
+from minitx.optim import AdamW
+from minitx.train import Trainer
 
 CLS, SEP, MASK, PAD = 1, 2, 3, 0
 
@@ -82,6 +91,25 @@ def test_a_short_row_has_one_gap_and_a_row_of_padding_none():
     )
     np.testing.assert_array_equal(targets, [[-100, 7, -100, -100], [-100] * 4])
     np.testing.assert_array_equal(inputs[1], ids[1])
+
+
+def test_pre_training_on_what_these_make_learns():
+    rng = np.random.default_rng(0)
+    documents = [[[5 + d, 5 + d, 9], [5 + d, 10, 5 + d], [11, 5 + d]] for d in range(3)]
+    model = BERTPretraining(BERT(BERTConfig(12, 12, 1, 2, 16, dropout=0.0), rng))
+
+    def batches(rng):
+        firsts, seconds, follows = sentence_pairs(documents, rng)
+        ids, types, mask = pack(firsts, seconds, cls=CLS, sep=SEP)
+        special = {"mask_id": MASK, "vocab_size": 12, "special": [CLS, SEP, PAD]}
+        inputs, targets = mask_tokens(ids, rng, **special)
+        return inputs, targets, follows, types, mask
+
+    fixed = batches(rng)
+    first = model.loss(*fixed).item()
+    trainer = Trainer(model, AdamW(model, 1e-2), batches)
+    trainer.run(60)
+    assert model.loss(*fixed).item() < 0.8 * first
 
 
 RNG = np.random.default_rng(0)

@@ -95,7 +95,7 @@ class BERTClassifier(_Head):
         table, names, config = super().as_official()
         return table, names, config | {"problem_type": PROBLEMS[self.problem]}
 
-    def loss(self, ids: np.ndarray, labels: np.ndarray, *, types=None, mask=None) -> Tensor:
+    def loss(self, ids: np.ndarray, labels: np.ndarray, types=None, mask=None) -> Tensor:
         """Mean cross-entropy, of each yes or no (multilabel), or mean squared error (regression).
 
         labels: (B,) classes; (B, classes) numbers from 0 to 1; (B, classes) or, of one, (B,).
@@ -135,7 +135,7 @@ class BERTTagger(_Head):
     pooled = False
     names = official.TAGGER
 
-    def loss(self, ids: np.ndarray, labels: np.ndarray, *, types=None, mask=None) -> Tensor:
+    def loss(self, ids: np.ndarray, labels: np.ndarray, types=None, mask=None) -> Tensor:
         """Mean cross-entropy.  labels: (B, T) classes, -100 where none counts (padding, pieces)."""
         return ops.cross_entropy(self(ids, types, mask), labels)
 
@@ -155,7 +155,7 @@ class BERTSpans(_Head):
         return cls(bert)
 
     def loss(
-        self, ids: np.ndarray, starts: np.ndarray, ends: np.ndarray, *, types=None, mask=None
+        self, ids: np.ndarray, starts: np.ndarray, ends: np.ndarray, types=None, mask=None
     ) -> Tensor:
         """Mean of both ends' cross-entropies over all T positions.
 
@@ -207,6 +207,6 @@ class BERTChoice(_Head):
         scores = super().forward(rows(ids), rows(types), rows(mask))
         return scores.reshape(B, K)  # (B K) 1 -> B K
 
-    def loss(self, ids: np.ndarray, labels: np.ndarray, *, types=None, mask=None) -> Tensor:
+    def loss(self, ids: np.ndarray, labels: np.ndarray, types=None, mask=None) -> Tensor:
         """Mean cross-entropy.  labels: (B,), which of the K is right."""
         return ops.cross_entropy(self(ids, types, mask), labels)

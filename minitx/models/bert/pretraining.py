@@ -64,7 +64,7 @@ class BERTPretraining(Pretrained):
         return tokens, self.nsp(self.bert.pool(hidden)) if self.nsp else None
 
     def losses(
-        self, ids: np.ndarray, targets=None, follows=None, *, types=None, mask=None
+        self, ids: np.ndarray, targets=None, follows=None, types=None, mask=None
     ) -> dict[str, Tensor]:
         """Mean cross-entropy of each task, by its name.
 
@@ -92,7 +92,7 @@ class BERTPretraining(Pretrained):
             losses["nsp"] = ops.cross_entropy(self.nsp(self.bert.pool(hidden)), follows)
         return losses
 
-    def loss(self, ids: np.ndarray, targets=None, follows=None, **options) -> Tensor:
+    def loss(self, ids: np.ndarray, targets=None, follows=None, types=None, mask=None) -> Tensor:
         """The sum of ``losses``, nats."""
-        losses = list(self.losses(ids, targets, follows, **options).values())
+        losses = list(self.losses(ids, targets, follows, types, mask).values())
         return losses[0] + losses[1] if len(losses) == 2 else losses[0]
