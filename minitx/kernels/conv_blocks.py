@@ -23,33 +23,24 @@ _LINES = 16  # written side by side
 
 
 @jit
-def _pack_weights(task, w, turned, rows, channels, kernel, taps, panels):
-    """ROWS rows of (rows, channels * taps), one group's, side by side; zeros beyond the last.
+def _turn_weights(task, w, groups, kernel, taps, panels):
+    """ROWS input channels of one group, side by side; zeros beyond the last.
 
-    w: (groups * rows, channels * kernel) with all its taps, or, ``turned``, the other way round:
-    (groups * channels, rows * kernel), of which only ``taps`` are wanted.
+    w: (groups * O, C * kernel) -> (groups * panels * O * taps, ROWS), only of the wanted taps.
     """
-    T, across = taps.size, (rows + ROWS - 1) // ROWS
-    g, r0, K = task // across, task % across * ROWS, channels * taps.size
-    have, out = min(ROWS, rows - r0), panels[task * K : (task + 1) * K]
-    if turned:
-        for c in range(channels):
-            target = out[c * T : (c + 1) * T]
-            for r in range(have):
-                source = row(w, g * channels + c, (r0 + r) * kernel, (r0 + r + 1) * kernel)
-                for t in range(T):
-                    target[t, r] = source[taps[t]]
-    else:
-        for k0 in range(0, K, _NEAR):
-            k1 = min(K, k0 + _NEAR)
-            target = out[k0:k1]
-            for r in range(have):
-                source = row(w, g * rows + r0 + r, k0, k1)
-                for k in range(k1 - k0):
-                    target[k, r] = source[k]
-    for k in range(K):
-        for r in range(have, ROWS):
-            out[k, r] = w.dtype.type(0)
+    O, C, T = w.shape[0] // groups, w.shape[1] // kernel, taps.size  # noqa: E741
+    across = (C + ROWS - 1) // ROWS
+    g, c0 = task // across, task % across * ROWS
+    have = min(ROWS, C - c0)
+    for o in range(O):
+        target = panels[(task * O + o) * T : (task * O + o + 1) * T]
+        for r in range(have):
+            source = row(w, g * O + o, (c0 + r) * kernel, (c0 + r + 1) * kernel)
+            for t in range(T):
+                target[t, r] = source[taps[t]]
+        for t in range(T):
+            for r in range(have, ROWS):
+                target[t, r] = w.dtype.type(0)
 
 
 @jit
@@ -127,8 +118,8 @@ def _pack_channel(x, channel, step, zeros, copies, strip, runs, taps, out, at, s
 
 @jit
 def _do_rows(
-    task, x, x_shape, w, y, groups, windows, down, right, step, low, start, spread, line, block,
-    outputs, chunk,
+    task, x, x_shape, w, turned, y, groups,
+    windows, down, right, step, low, start, spread, line, block, outputs, chunk,
 ):  # fmt: skip
     """Some rows of windows, in some output channels of a group."""
     wide_vectors()
@@ -164,7 +155,11 @@ def _do_rows(
             k = ((g * across + (o0 + o) // ROWS) * C + c0) * T
             for n in range(0, wide, width):
                 first = n // width * (panel // width)
-                multiply_tile(wT, 0, k, tiles, first, 0, total, o, n, have, depth, more)
+                if turned:
+                    multiply_tile(wT, 0, k, tiles, first, 0, total, o, n, have, depth, more)
+                else:
+                    top, left = g * O + o0 + o, c0 * T
+                    multiply_tile(w, top, left, tiles, first, 0, total, o, n, have, depth, more)
     n, whole = 0, spread[0] == spread[1] == 1 and rows * columns == P
     while n < N:  # an image at a time, or else a row
         b, r = (f0 + n // columns) // rows, (f0 + n // columns) % rows
@@ -190,14 +185,15 @@ def _convolve(
     x, x_shape, w, turned, kernel, taps, y, groups,
     windows, down, right, step, low, start, spread, line, block, outputs, chunk,
 ):  # fmt: skip
-    rows, channels = y.shape[0] // x_shape[0] // groups, x_shape[1] // groups
-    across = (rows + ROWS - 1) // ROWS
-    panels = np.empty((groups * across * channels * taps.size, ROWS), x.dtype)
-    wanted = w, turned, rows, channels, kernel, taps, panels
-    run_tasks(_pack_weights, groups * across, wanted)
+    O = y.shape[0] // x_shape[0] // groups  # noqa: E741
+    if turned:
+        tasks = groups * ((O + ROWS - 1) // ROWS)
+        panels = np.empty((tasks * (w.shape[0] // groups) * taps.size, ROWS), x.dtype)
+        run_tasks(_turn_weights, tasks, (w, groups, kernel, taps, panels))
+        w = panels
     more = windows, down, right, step, low, start, spread, line, block, outputs, chunk
-    tasks = (x_shape[0] * windows[0] + block - 1) // block * ((rows + outputs - 1) // outputs)
-    run_tasks(_do_rows, groups * tasks, (x, x_shape, panels, y, groups, *more))
+    tasks = (x_shape[0] * windows[0] + block - 1) // block * ((O + outputs - 1) // outputs)
+    run_tasks(_do_rows, groups * tasks, (x, x_shape, w, turned, y, groups, *more))
 
 
 @jit
