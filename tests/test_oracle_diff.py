@@ -139,6 +139,17 @@ def test_what_follows_is_not_blamed(golden):  # noqa: F811
     assert diff.first.local.largest == pytest.approx(diff.first.total.largest)
 
 
+def test_a_tensor_that_is_off_is_found_where_it_is(golden):  # noqa: F811
+    """Whichever it is; all that comes after agrees, and none of it is blamed."""
+    right = run(golden)
+    for name, x in right.items():
+        noise = np.zeros(x.shape)
+        noise.flat[-1] = 1e-3 * max(1e-3, np.abs(x).max())  # a key bias has no gradient
+        diff = compare(golden, right | {name: x + noise}, port.TABLE)
+        assert diff.first.theirs == name and diff.count(WRONG) == 1, name
+        assert diff.first.local.index == tuple(n - 1 for n in x.shape)
+
+
 def test_other_parameters_are_no_mistake(golden):  # noqa: F811
     parameters = golden.kind("parameter")
     other = parameters | {"norm.bias": parameters["norm.bias"] + 0.1}

@@ -124,6 +124,7 @@ def _same_place(a: Node, b: Node) -> bool:
 ALIKE = _same_place, _same_settings, _same_op
 
 
+@np.errstate(all="ignore")
 def diagnose(diff: Diff, check: Check) -> Diagnosis:
     """Make the usual mistakes in the suspects of a tensor that is wrong."""
     if check.status != WRONG or not check.suspects or check.kind == "unfold":

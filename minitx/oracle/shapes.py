@@ -9,6 +9,7 @@ import numpy as np
 MOST_AXES = 5  # whose orders are all tried
 
 
+@np.errstate(all="ignore")
 def misfit(theirs: np.ndarray, golden: np.ndarray, ours: np.ndarray) -> tuple[str, str]:
     """What is wrong, in words and in a sentence.  ours: from the port's inputs."""
     told = f"it has shape {theirs.shape}, expected {golden.shape}"

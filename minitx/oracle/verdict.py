@@ -54,10 +54,9 @@ def to_json(diff: Diff, findings: list[Diagnosis]) -> dict[str, Any]:
 
 def _overview(diff: Diff) -> Iterator[str]:
     model = diff.bundle.manifest.get("model", "")
-    computed = [x for kinds in GROUPS.values() for kind in kinds for x in diff.bundle.kind(kind)]
     yield (
-        f"{model}: {len(diff.checks)} of {len(computed)} tensors compared, "
-        f"the port's in {diff.port.dtype}"
+        f"{model}: {len(diff.checks)} tensors compared, the port's in {diff.port.dtype}; "
+        f"the bundle has {len(diff.bundle.arrays)}"
     )
     for group, kinds in GROUPS.items():
         checks = [check for check in diff.checks if check.kind in kinds]
