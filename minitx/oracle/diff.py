@@ -49,8 +49,8 @@ class Check:
 class Diff:
     """``checks`` in the order in which things go wrong; ``first`` of those that are wrong.
 
-        found = Diff(Bundle.read("golden/gpt2"), adopt(bundle, arrays, table))
-        found.first.suspects[0].source
+        diff = Diff(bundle, adopt(bundle, arrays, table))
+        diff.first.name, diff.first.local.largest, diff.first.suspects
 
     tolerance: of every tensor, relative to its largest element, instead of the bundle's own.
     variants: other ways to do some nodes, by name, that are to be taken for right.
@@ -106,18 +106,16 @@ class Diff:
 
     def tolerance(self, name: str, expected: np.ndarray) -> float:
         """What a tensor of the port's may be off by; more where its numbers are larger."""
-        golden = np.abs(self.bundle.arrays[name].astype(np.float64))
-        size = float(golden.max(initial=0.0))
-        kind = name.partition("/")[0]
+        golden, kind = self.bundle.arrays[name], name.partition("/")[0]
+        size = max(_size(golden), 1e-6 * self._largest(kind))
         if self.relative is not None:
-            allowed = self.relative * max(size, 1e-6 * self._largest(kind))
+            allowed = self.relative * size
         else:
             eps = np.finfo(self.port.dtype).eps / np.finfo(np.float32).eps
             allowed = self.bundle.tolerance(name) * eps
             if self.port.dtype == np.float64:
-                allowed = strict(self.bundle.arrays[name], self._largest(kind))
-        finite = np.abs(expected[np.isfinite(expected)])
-        return allowed * max(1.0, float(finite.max(initial=0.0)) / size if size else 1.0)
+                allowed = strict(golden, self._largest(kind))
+        return allowed * max(1.0, _size(expected) / size if size else 1.0)
 
     def difference(self, name: str, expected: np.ndarray) -> Difference:
         """Of the port's tensor from another of its shape."""
@@ -208,6 +206,11 @@ class Diff:
             return False
         earlier = (self.port.arrays[x.name] for x in self.checks if x.name in self.port.arrays)
         return any(not np.isfinite(x).all() for x in earlier)
+
+
+def _size(x: np.ndarray) -> float:
+    """The largest finite number."""
+    return float(np.abs(x[np.isfinite(x)].astype(np.float64)).max(initial=0.0))
 
 
 def compare(

@@ -135,9 +135,9 @@ def _cause(diff: Diff, found: Diagnosis) -> Iterator[str]:
             f"           leaves {left.largest:.2g} of {left.tolerance:.2g} allowed, "
             f"best of {tried} that were tried"
         )
-        others = list(dict.fromkeys(x.guess.name for x in found.fits[1:])).copy()
-        if others := [name for name in others if name != best.guess.name][:3]:
-            yield from _wrapped(f"it might also be: {'; '.join(others)}")
+        others = dict.fromkeys(x.guess.name for x in found.fits if x.guess.name != best.guess.name)
+        if others:
+            yield from _wrapped(f"it might also be: {'; '.join([*others][:3])}")
         if len(found.same) > 1:
             same = [name for name in found.same if name != best.guess.node.name]
             yield from _wrapped(f"and likewise in {_names(same)}")

@@ -54,8 +54,7 @@ def mistake(name: str, ops: str, sentence: str, **settings: Any) -> Callable:
     """Enter a function ``(op, *arguments)`` as a mistake in ``ops``, names separated by spaces.
 
     ``op`` is the right one, of arrays.  settings: tuples of values to try; name and sentence may
-    tell them in braces,
-    and the op's own arguments that are no arrays.
+    tell them in braces, and the op's own arguments that are no arrays.
     """
 
     def enter(function: Callable) -> Callable:
