@@ -15,7 +15,7 @@ No text has two meanings, by construction:
 
 What it cannot show: how people really write.  They mean either day by 3/12/2007, misspell, and
 mix; and since languages share words ("april", "mars"), one test text in eight could stand in a
-training format of another one.
+training format of another one.  `numbers_only` is right for the one in twelve that is in January.
 """
 
 from __future__ import annotations

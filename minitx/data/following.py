@@ -9,7 +9,9 @@ every continuation as often as any other among the wrong ones, so that neither a
 that two objects share are left out; no module is on two sides of the split.
 
 What they cannot show: authors repeat the names of parameters and classes in both parts, so common
-words say much (`word_overlap`, `choice_overlap`); and they are small.
+words say much.  Of pairs, where guessing is right half of the time, `word_overlap` and
+`bag_of_words` get 0.65 to 0.69 (means of several seeds, Python 3.11 and 3.13); of four choices
+`choice_overlap` gets 0.57, and between seeds that differs by 0.04.
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@ library; a passage is one or more whole sentences of a paragraph.  BERT (Devlin 
 
 What it cannot show: there are some 1.5 million characters in all, a two-thousandth of BERT's
 corpus, on one subject.  `following_passages` takes the false passage from another document, mostly
-of another subject, as the paper does; `word_overlap` shows how much of that is common words alone.
+of another subject, as the paper does: common words alone decide 0.67 of the cases (`word_overlap`,
+`bag_of_words`).  Of the test passages 3 in 100, such as "Arguments:", also stand in training.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ of "Return True if the file exists." it is "True".  Functions without such an an
 words are left out.
 
 What it cannot show: understanding.  Whoever knows name and rule is always right; a model shows that
-it has found both from examples.  `first_return` and `named_return` know half of the rule and say
-what the other half is worth.
+it has found both from examples.  `first_return` (0.05 exact) lacks the name, `named_return` (0.18
+exact, F1 0.34; means of several seeds) only where to stop.
 """
 
 from __future__ import annotations

@@ -14,8 +14,9 @@ of the standard library are parsed, never imported; `ast` says what a name is, `
 
 What it cannot show: strings, numbers, operators, comments and keywords show in their first
 character or by heart, and two thirds of the words are such; so score the names apart (`NAME_TAGS`).
-The next word tells a call and the previous one a definition: `most_frequent_tag_between` looks at
-three words and is right about most names.
+The next word tells a call and the previous one a definition.  On all words and on names
+`most_frequent_tag` scores 0.79 and 0.49, `most_frequent_tag_between`, which sees both neighbours,
+0.90 and 0.88 (means of several seeds, Python 3.11 and 3.13).
 """
 
 from __future__ import annotations
