@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 
+import minitx
 from minitx.data import (
     Choices,
     Labelled,
@@ -13,6 +14,14 @@ from minitx.data import (
     encode_documents,
     exact_and_f1,
     spans_in_text,
+)
+from minitx.models.bert import (
+    BERT,
+    BERTChoice,
+    BERTClassifier,
+    BERTConfig,
+    BERTSpans,
+    BERTTagger,
 )
 from minitx.text import BPETokenizer, WordPieceTokenizer
 
@@ -115,13 +124,11 @@ def test_tags_of_pieces_with_a_space_in_front(bpe):
 
 def test_spans_go_to_tokens_and_back(wordpiece, spans):
     got = encode(spans, ROWS, wordpiece)
-    said = [
-        tokens(wordpiece, got.ids[n, first : last + 1])
-        for n, (first, last) in enumerate(got.labels)
-    ]
+    places = zip(got.ids, got.starts, got.ends, strict=True)
+    said = [tokens(wordpiece, ids[first : last + 1]) for ids, first, last in places]
     assert said == ["the sea ##s", "b c d", "tree ##s"]
-    assert (got.types[ROWS, got.labels[:, 0]] == 1).all()
-    back = spans_in_text(spans, ROWS, wordpiece, got.labels)
+    assert (got.types[ROWS, got.starts] == 1).all()
+    back = spans_in_text(spans, ROWS, wordpiece, np.stack([got.starts, got.ends], axis=1))
     np.testing.assert_array_equal(back, np.stack([spans.starts, spans.ends], axis=1))
     assert exact_and_f1(spans, back, ROWS) == (1, 1)
 
@@ -130,14 +137,15 @@ def test_answers_that_are_cut_off_do_not_count(wordpiece, spans):
     whole = encode(spans, ROWS, wordpiece)
     for length in range(10, whole.ids.shape[1] + 1):
         got = encode(spans, ROWS, wordpiece, max_length=length)
-        for n in ROWS:
-            seen = whole.labels[n, 1] <= length - 2 or got.mask[n].sum() < length
-            assert got.labels[n].tolist() == (whole.labels[n].tolist() if seen else [-100, -100])
+        seen = (whole.ends <= length - 2) | (got.mask.sum(axis=1) < length)
+        np.testing.assert_array_equal(got.starts, np.where(seen, whole.starts, -100))
+        np.testing.assert_array_equal(got.ends, np.where(seen, whole.ends, -100))
 
 
 def test_answers_outside_the_passage_are_empty(wordpiece, spans):
     whole = encode(spans, ROWS, wordpiece)
-    places = np.array([[0, 3], whole.labels[1, ::-1], [whole.labels[2, 0], whole.ids.shape[1] - 1]])
+    T = whole.ids.shape[1]
+    places = np.array([[0, 3], [whole.ends[1], whole.starts[1]], [whole.starts[2], T - 1]])
     assert not spans_in_text(spans, ROWS, wordpiece, places).any()
 
 
@@ -189,3 +197,19 @@ def test_bad_batches(wordpiece, labelled, changes, error, says):
     settings = {"task": labelled, "part": ROWS, "tokenizer": wordpiece, "batch_size": 2}
     with pytest.raises(error, match=says):
         TaskBatches(**(settings | changes))
+
+
+def test_the_models_take_what_comes(wordpiece, labelled, spans):
+    bert = BERT(BERTConfig(wordpiece.vocab_size, context=64, layers=1, heads=1, width=4))
+    options = (("the sea", "a"), ("b", "the trees"), ("c", "d"))
+    choices = Choices(("a", "b", "the tree"), options, np.array([0, 1, 1]), **PARTS)
+    rng = np.random.default_rng(0)
+    for task, model in [
+        (labelled, BERTClassifier(bert, 2)),
+        (choices, BERTChoice(bert)),
+        (tagged(), BERTTagger(bert, 5)),
+        (spans, BERTSpans(bert)),
+    ]:
+        batch = TaskBatches(task, ROWS, wordpiece, 3, max_length=40).batch(rng)
+        with minitx.use_kernels("ref"):
+            assert 0 < model.loss(*batch).item() < 10

@@ -30,7 +30,7 @@ from .dates import (
     numbers_only,
 )
 from .digits import digits, few_labels, stratified_split
-from .encoded import Encoded, TaskBatches, encode, encode_documents, spans_in_text
+from .encoded import Encoded, EncodedSpans, TaskBatches, encode, encode_documents, spans_in_text
 from .folder import read_image_folder
 from .following import Choices, choice_overlap, docstring_choices, docstring_pairs
 from .idx import read_idx, read_mnist
@@ -70,6 +70,7 @@ __all__ = [
     "DATE_VOCAB",
     "DateFormat",
     "Encoded",
+    "EncodedSpans",
     "Labelled",
     "NAME_TAGS",
     "Passages",

@@ -31,12 +31,22 @@ Task = Labelled | Choices | Tagged | Spans
 
 
 class Encoded(NamedTuple):
-    """B examples; for choices with an axis of K after B."""
+    """B examples, in the order of a loss's arguments; for choices with an axis of K after B."""
 
     ids: np.ndarray  # (B, T) int64
+    labels: np.ndarray  # (B,) int64; of tags (B, T), -100 where none counts
     types: np.ndarray  # (B, T) int64: 1 in the second text of a pair
     mask: np.ndarray  # (B, T) bool: False at padding
-    labels: np.ndarray  # int64: (B,); of tags (B, T), -100 where none counts; of spans (B, 2)
+
+
+class EncodedSpans(NamedTuple):
+    """B questions with their passages, likewise."""
+
+    ids: np.ndarray  # (B, T) int64
+    starts: np.ndarray  # (B,) int64: first token of the answer, -100 where it was cut off
+    ends: np.ndarray  # (B,) int64: last token, likewise
+    types: np.ndarray  # (B, T) int64: 1 in the passage
+    mask: np.ndarray  # (B, T) bool: False at padding
 
 
 class TaskBatches:
@@ -45,8 +55,8 @@ class TaskBatches:
     part: the indices to use, such as task.train.  max_length: at most so many ids a row; longer
     texts are cut at their end, of pairs the longer one first, of spans only the passage.
 
-    A Trainer takes `batch` as its batches and the object itself as its data, and then resumes
-    exactly in the middle of a pass.
+    What they give is what BERT's losses take: ``model.loss(*batch)``.  A Trainer takes `batch` as
+    its batches and the object itself as its data, and resumes exactly in the middle of a pass.
     """
 
     def __init__(
@@ -67,11 +77,11 @@ class TaskBatches:
         self.max_length = whole("TaskBatches: max_length", max_length)
         self.order = Shuffled(len(self.part), whole("TaskBatches: batch_size", batch_size))
 
-    def batch(self, rng: np.random.Generator) -> Encoded:
+    def batch(self, rng: np.random.Generator) -> Encoded | EncodedSpans:
         """The next examples of a pass; the last ones may be fewer."""
         return encode(self.task, self.part[self.order.next(rng)], self.tokenizer, self.max_length)
 
-    def cover(self, limit: int | None = None) -> Iterator[Encoded]:
+    def cover(self, limit: int | None = None) -> Iterator[Encoded | EncodedSpans]:
         """All examples in order, or those of the first `limit` batches."""
         size, stop = self.order.batch_size, self.order.count
         if limit is not None:
@@ -90,7 +100,7 @@ class TaskBatches:
 
 def encode(
     task: Task, rows: np.ndarray, tokenizer: SubwordTokenizer, max_length: int | None = None
-) -> Encoded:
+) -> Encoded | EncodedSpans:
     """The examples ``rows`` of a task, as `TaskBatches` gives them."""
     if isinstance(task, Labelled):
         return _labelled(task, rows, tokenizer, max_length)
@@ -134,7 +144,7 @@ def _labelled(
     texts = [task.texts[i] for i in rows]
     seconds = None if task.seconds is None else [task.seconds[i] for i in rows]
     batch = tokenizer.batch(texts, seconds, max_length=max_length, special=False)
-    return Encoded(batch.ids, batch.types, batch.mask, task.labels[rows])
+    return Encoded(batch.ids, task.labels[rows], batch.types, batch.mask)
 
 
 def _choices(
@@ -145,7 +155,7 @@ def _choices(
     batch = tokenizer.batch(contexts, options, max_length=max_length, special=False)
     shape = len(rows), -1, batch.ids.shape[1]  # (B K) T -> B K T
     ids, types, mask = (x.reshape(shape) for x in (batch.ids, batch.types, batch.mask))
-    return Encoded(ids, types, mask, task.labels[rows])
+    return Encoded(ids, task.labels[rows], types, mask)
 
 
 def _tagged(
@@ -161,22 +171,22 @@ def _tagged(
         word = np.searchsorted(lengths.cumsum(), last, side="right")
         found, first = np.unique(word, return_index=True)
         labels[n, pieces[first]] = task.tags[i][found]
-    return Encoded(batch.ids, batch.types, batch.mask, labels)
+    return Encoded(batch.ids, labels, batch.types, batch.mask)
 
 
 def _spans(
     task: Spans, rows: np.ndarray, tokenizer: SubwordTokenizer, max_length: int | None
-) -> Encoded:
+) -> EncodedSpans:
     batch = _span_batch(task, rows, tokenizer, max_length)
     start, end = task.starts[rows, None], task.ends[rows, None]
     inside = (batch.types == 1) & ~batch.added
     inside &= (batch.offsets[..., 0] < end) & (batch.offsets[..., 1] > start)
     T = batch.ids.shape[1]
     first, last = inside.argmax(axis=1), T - 1 - inside[:, ::-1].argmax(axis=1)
-    labels = np.stack([first, last], axis=1)
     reached = inside.any(axis=1) & (batch.offsets[np.arange(len(rows)), last, 1] >= end[:, 0])
-    labels[~reached] = IGNORED  # cut off, wholly or in part
-    return Encoded(batch.ids, batch.types, batch.mask, labels)
+    # an answer that was cut off, if only in part, does not count
+    starts, ends = (np.where(reached, place, IGNORED) for place in (first, last))
+    return EncodedSpans(batch.ids, starts, ends, batch.types, batch.mask)
 
 
 def _span_batch(
