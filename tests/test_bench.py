@@ -2,27 +2,60 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 import math
 import shutil
 
+import numpy as np
 import pytest
 from bench import __main__ as program
-from bench import libraries
-from bench.measure import Disagreement, Pace, Result, mean_ratio, measure
+from bench import libraries, ours
+from bench.measure import Disagreement, Pace, Result, mean_ratio, measure, same
 from bench.process import Worker, WorkerDied
 from bench.scaling import Curve, exponent, sweeps
 from bench.table import comparison, growth, markdown, memory
-from bench.tasks import WORKLOADS, Attention, Generation, Product, Training, select
+from bench.tasks import (
+    BERT,
+    GPT,
+    KINDS,
+    MAE,
+    MASK,
+    PAD,
+    START,
+    WORDS,
+    WORKLOADS,
+    Attention,
+    Encoding,
+    Generation,
+    Model,
+    Product,
+    ResNet,
+    T2TViT,
+    Transformer,
+    ViT,
+    select,
+)
 from isolated import run
-
-from minitx.models import GPT, GPTConfig
 
 TINY = WORKLOADS["tiny"][0]
 OURS = libraries.ours({}, numpy_first=False)
 SECOND = {"minitx": 0.001, "np.matmul": 0.002, "torch": 0.004}
-GEMM = Result("GEMM", Product(1000), {name: [[s]] for name, s in SECOND.items()})
+GEMM = Result("GEMM", Product(1000), {name: [[s]] for name, s in SECOND.items()}, flops=2 * 10**9)
+SMALL = [
+    GPT(2, 32, 2, 12, 3, 20),
+    BERT(2, 32, 2, 24, 3, 60),
+    Transformer(2, 32, 2, 12, 3, 50),
+    Generation(2, 32, 2, 20, 1, 30, count=15),
+    Encoding(2, 32, 4, 12, 3, 40),
+    ViT(2, 24, 2, 32, 3, patch=8),
+    MAE(2, 24, 2, 32, 3, patch=8),
+    T2TViT(1, 24, 2, 32, 3),
+    ResNet((1, 1), 8, 8, 4),
+    Attention(2, 3, 70, 16),
+    Product(64),
+]
 
 needs_torch = pytest.mark.skipif(not importlib.util.find_spec("torch"), reason="needs torch")
 
@@ -30,7 +63,17 @@ needs_torch = pytest.mark.skipif(not importlib.util.find_spec("torch"), reason="
 def result(workload, minitx, torch, task=TINY):
     """As if each round of each library had taken these seconds."""
     turns = {"minitx": [[s] for s in minitx], "torch": [[s] for s in torch]}
-    return Result(workload, task, turns, {"minitx": 10_000_000, "torch": 40_000_000})
+    memory = {"minitx": 10_000_000, "torch": 40_000_000}
+    return Result(workload, task, turns, memory, 10**9 if isinstance(task, Model) else None)
+
+
+def kind(task):
+    return type(task).__name__
+
+
+def job(task, folder):
+    """minitx's side of it, in this process."""
+    return getattr(ours, task.job)(task, folder)
 
 
 # ---- names and options ---------------------------------------------------------------------------
@@ -65,16 +108,15 @@ def test_options_that_cannot_be(wrong):
 # ---- figures -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["char", "subword", "generation"])
-def test_parameters_are_those_of_the_model(name):
-    task = WORKLOADS[name][0]
-    config = GPTConfig(task.vocab, task.context, task.layers, task.heads, task.width)
-    assert task.parameters == GPT(config).count()
-
-
-def test_floor_of_a_step():
-    task = Training(layers=3, width=8, heads=2, context=5, batch=7, vocab=11)
-    assert task.flops == 6 * task.parameters * 7 * 5 + 12 * 3 * 8 * 5 * 5 * 7
+def test_floors_by_hand(tmp_path):
+    L, C, T, B, V = 3, 8, 5, 7, 11
+    products, attention = L * 12 * C * C + V * C, L * 2 * T * C
+    step = job(GPT(L, C, 2, T, B, V), tmp_path)
+    assert step.flops() == 6 * (products + attention) * T * B
+    states = job(Encoding(L, C, 2, T, B, V), tmp_path)
+    assert states.flops() == 2 * (products + attention - V * C) * T * B
+    assert job(Product(8), tmp_path).flops() == 2 * 8**3
+    assert job(Attention(1, 1, 2, 2), tmp_path).flops() is None
 
 
 def test_ratio_of_medians_and_its_spread():
@@ -132,7 +174,7 @@ def test_comparison():
         "other, ms",
         "minitx / it",
     ]
-    floor = TINY.flops / 1e12
+    floor = 1e9 / 1e12
     times = ["2.00", f"{0.002 / floor:.2f}", "4.00", "0.50 (0.25-0.75)", "", ""]
     assert rows[0] == ["tiny: 2 x 64, 2, 32, 4, 64", *times]
     assert rows[1][0] == "attention: (1, 2, 3, 4) causal" and rows[1][2] == ""
@@ -141,8 +183,9 @@ def test_comparison():
 
 def test_memory_and_growth():
     measured = [result("tiny", [1], [1])]
-    assert cells(memory(measured, ["torch"]).splitlines()[2]) == ["tiny", "10", "40", "0.25"]
-    assert cells(memory(measured, []).splitlines()[2]) == ["tiny", "10"]
+    name = "tiny: 2 x 64, 2, 32, 4, 64"
+    assert cells(memory(measured, ["torch"]).splitlines()[2]) == [name, "10", "40", "0.25"]
+    assert cells(memory(measured, []).splitlines()[2]) == [name, "10"]
     curves = [Curve("batch", [1, 2], [0.001, 0.002])]
     assert cells(growth(curves).splitlines()[2]) == ["batch", "1: 1.00, 2: 2.00", "1.00"]
 
@@ -160,8 +203,10 @@ def test_a_picture(tmp_path):
 
 def test_a_worker_answers(tmp_path):
     with Worker(OURS, TINY, 1, tmp_path) as worker:
-        losses = worker.ask("check")
+        first, norm, *rest = worker.ask("check")
+        losses = [first, *rest]
         assert len(losses) == 3 and all(abs(loss - math.log(TINY.vocab)) < 0.5 for loss in losses)
+        assert norm > 0 and worker.ask("flops") > 0
         assert len(worker.ask({"turn": 0})) == 2
         assert 10e6 < worker.ask("memory") < 10e9
 
@@ -169,7 +214,7 @@ def test_a_worker_answers(tmp_path):
 def test_a_worker_that_dies_says_why(tmp_path):
     broken = libraries.Library("minitx", "nowhere")
     with Worker(broken, TINY, 1, tmp_path) as worker:
-        with pytest.raises(WorkerDied, match=r"minitx, Training 2 x 64(.|\n)*No module named"):
+        with pytest.raises(WorkerDied, match=r"minitx, GPT 2 x 64(.|\n)*No module named"):
             worker.ask("check")
 
 
@@ -196,16 +241,84 @@ def test_minitx_is_imported_before_numpy():
 
 
 @needs_torch
-@pytest.mark.parametrize(
-    "task",
-    [TINY, Generation(2, 64, 2, 48, 1, 64, count=40), Attention(2, 3, 70, 16), Product(64)],
-    ids=lambda task: type(task).__name__,
-)
-def test_torch_computes_the_same(task, tmp_path):
+@pytest.mark.parametrize("task", [TINY, Product(64)], ids=kind)
+def test_both_libraries_take_turns(task, tmp_path):
     told: list[str] = []
     pace = Pace(1, 0, 1, told.append)
     measured = measure("same", task, [OURS, libraries.FLOOR, libraries.TORCH], pace, tmp_path)
     assert {"minitx", "torch"} <= measured.turns.keys() and len(told) == len(measured.turns)
+    assert measured.flops > 0
+
+
+# ---- what they compute ---------------------------------------------------------------------------
+
+
+def test_every_kind_is_measured_and_small_enough_to_test():
+    assert {kind(task) for task in SMALL} == KINDS.keys()
+    measured = {kind(task) for tasks in WORKLOADS.values() for task in tasks}
+    assert measured | {"Product"} == KINDS.keys()
+
+
+@pytest.mark.parametrize("task", SMALL, ids=kind)
+def test_minitx_does_it(task, tmp_path):
+    numbers = job(task, tmp_path).check()
+    assert numbers and all(map(math.isfinite, numbers))
+    assert (tmp_path / "weights.npz").exists() == isinstance(task, Model)
+
+
+@pytest.fixture(scope="module")
+def by_torch(tmp_path_factory):
+    """For every kind: what either library computes, in one process of their own."""
+    folder = str(tmp_path_factory.mktemp("weights"))
+    tasks = [(kind(task), dataclasses.asdict(task)) for task in SMALL]
+    program = f"""
+        import json, pathlib
+        from bench import ours, theirs
+        from bench.tasks import KINDS
+
+        numbers = {{}}
+        for kind, fields in {tasks!r}:
+            task, folder = KINDS[kind](**fields), pathlib.Path({folder!r})
+            numbers[kind] = [getattr(x, task.job)(task, folder).check() for x in (ours, theirs)]
+        print(json.dumps(numbers))
+    """
+    return json.loads(run(program).splitlines()[-1])
+
+
+@needs_torch
+@pytest.mark.parametrize("name", KINDS)
+def test_torch_computes_the_same(name, by_torch):
+    a, b = by_torch[name]
+    assert same(a, b), (a, b)
+
+
+def test_gaps_of_bert():
+    task = BERT(1, 8, 1, 40, 5, 30)
+    batch = next(task.batches(np.random.default_rng(0)))
+    ids, targets = batch["ids"], batch["targets"]
+    chosen = targets != -100
+    assert (chosen.sum(axis=1) == 6).all() and (ids[chosen] == MASK).all()
+    assert (ids[~chosen] > MASK).all() and (targets[chosen] > MASK).all()
+    assert batch["types"].sum(axis=1).tolist() == [20] * 5
+
+
+def test_sentences_of_a_translation():
+    task = Transformer(1, 8, 1, 12, 50, 30)
+    batch = next(task.batches(np.random.default_rng(0)))
+    source, inputs, targets = batch["source"], batch["inputs"], batch["targets"]
+    assert source.shape == inputs.shape == targets.shape == (50, 12)
+    assert (inputs[:, 0] == START).all() and (inputs[:, 1:] == targets[:, :-1]).all()
+    for ids in (source, targets):
+        words = (ids != PAD).sum(axis=1)
+        assert words.min() == 9 and words.max() == 12
+        assert all((row[:n] >= WORDS).all() for row, n in zip(ids, words, strict=True))
+
+
+def test_images_come_from_a_bank():
+    batches = ViT(1, 8, 1, 16, 3, patch=8).batches(np.random.default_rng(0))
+    first, second = next(batches), next(batches)
+    assert first["images"].shape == (3, 3, 16, 16) and first["images"].dtype == np.float32
+    assert not np.array_equal(first["images"], second["images"])
 
 
 def test_a_disagreement_is_an_error(tmp_path, monkeypatch):

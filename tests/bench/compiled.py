@@ -1,4 +1,7 @@
-"""PyTorch's side with torch.compile, where it is used in practice: the loss of a training step."""
+"""PyTorch's side with torch.compile, where it is used in practice: the loss of a training step.
+
+It takes minutes to compile a model, and takes part in the GPT's steps only.
+"""
 
 from __future__ import annotations
 

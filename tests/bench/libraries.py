@@ -12,7 +12,7 @@ import sysconfig
 from dataclasses import dataclass, field
 from importlib import metadata
 
-from .tasks import Product, Task, Training
+from .tasks import GPT, Product, Task
 
 LIE = "int mkl_serv_intel_cpu_true(void) { return 1; }\n"  # to MKL, which asks who made the CPU
 UNHANDICAPPED = "torch unhandicapped: its MKL is told that this CPU is Intel's, and uses AVX-512."
@@ -34,7 +34,7 @@ class Library:
 
 FLOOR = Library("np.matmul", "floor", kinds=(Product,))
 TORCH = Library("torch", "theirs")
-COMPILED = Library("torch.compile", "compiled", kinds=(Training,))
+COMPILED = Library("torch.compile", "compiled", kinds=(GPT,))
 
 
 def ours(environment: dict[str, str], numpy_first: bool) -> Library:

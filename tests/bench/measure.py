@@ -32,6 +32,10 @@ class Result:
     task: Task
     turns: Turns = field(default_factory=dict)
     memory: dict[str, int] = field(default_factory=dict)  # library -> peak of its process, bytes
+    flops: int | None = None  # the least that one step must compute; None where no floor is stated
+
+    def __str__(self) -> str:
+        return f"{self.workload}: {self.task}"
 
     def seconds(self, library: str) -> float:
         """The median of all its steps."""
@@ -77,6 +81,7 @@ def measure(
                 took = f"{1e3 * median(steps):9.2f} ms"
                 pace.say(f"{workload} {task}: round {i + 1} of {pace.rounds}, {name} {took}")
         result.memory = {name: worker.ask("memory") for name, worker in workers.items()}
+        result.flops = workers[libraries[0].name].ask("flops")
     return result
 
 

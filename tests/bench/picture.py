@@ -12,7 +12,8 @@ def draw(path: pathlib.Path, results: list[Result], peers: list[str], curves: li
     """Ratios as bars beside a line at 1, and the curves if there are any, as a PNG."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11 if curves and peers else 6.5, 4.5), layout="constrained")
+    size = (11 if curves and peers else 6.5), max(4.5, 0.45 * len(by_workload(results)))
+    figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(1, bool(peers) + bool(curves), squeeze=False)[0]
     if peers:
         bars(axes[0], results, peers)

@@ -10,9 +10,9 @@ from statistics import linear_regression
 
 from .libraries import Library
 from .measure import Pace, measure
-from .tasks import Training
+from .tasks import GPT
 
-BASE = Training(2, 128, 4, 128, 8, 103)
+BASE = GPT(2, 128, 4, 128, 8, 103)
 HEAD = BASE.width // BASE.heads  # stays as it is when the width grows
 
 
@@ -32,7 +32,7 @@ def exponent(x: list[float], y: list[float]) -> float:
     return linear_regression([math.log(v) for v in x], [math.log(v) for v in y]).slope
 
 
-def sweeps(cores: int) -> dict[str, dict[int, Training]]:
+def sweeps(cores: int) -> dict[str, dict[int, GPT]]:
     """Axis -> value -> task.  A task does not know its threads; that axis repeats the base."""
 
     def vary(**change):

@@ -8,9 +8,11 @@ from .scaling import BASE, Curve
 NOTE = """\
 ms: the median of all steps.  minitx / it: the ratio to the column before, and from the lowest to
 the highest of a round; below 1, minitx is ahead.  GEMM: a float32 product of 2048 x 2048 matrices
-in the same run, GFLOP/s.  Floor: 6 * parameters * tokens + 12 * layers * width * context^2 * batch
-FLOPs at the GEMM rate of np.matmul alone.  Sizes: layers x width, heads, context, batch,
-vocabulary; for attention (batch, heads, context, width of a head)."""
+in the same run, GFLOP/s.  Floor: 2 FLOPs for each multiply-add of the model's products, in
+training 6, at the GEMM rate of np.matmul alone.  Sizes: layers x width, heads, context, batch,
+vocabulary; of images layers x width, heads, pixels across / of a patch, batch; of a ResNet blocks
+of each stage x first width, pixels across, batch; of attention (batch, heads, context, width of a
+head)."""
 
 
 def markdown(rows: list[list[str]]) -> str:
@@ -26,7 +28,7 @@ def markdown(rows: list[list[str]]) -> str:
 
 
 def gflops(gemm: Result, library: str) -> float:
-    return gemm.task.flops / gemm.seconds(library) / 1e9
+    return gemm.flops / gemm.seconds(library) / 1e9
 
 
 def comparison(gemm: Result, results: list[Result], peers: list[str]) -> str:
@@ -50,7 +52,7 @@ def heading(gemm: Result, peers: list[str]) -> list[str]:
 
 
 def row(gemm: Result, result: Result, peers: list[str]) -> list[str]:
-    cells = [f"{result.workload}: {result.task}", milliseconds(result, "minitx")]
+    cells = [str(result), milliseconds(result, "minitx")]
     cells.append(times_floor(gemm, result))
     for peer in peers:
         if peer in result.turns:
@@ -67,9 +69,9 @@ def milliseconds(result: Result, library: str) -> str:
 
 
 def times_floor(gemm: Result, result: Result) -> str:
-    if result.task.flops is None:
+    if result.flops is None:
         return ""
-    floor = result.task.flops / gflops(gemm, "np.matmul") / 1e9
+    floor = result.flops / gflops(gemm, "np.matmul") / 1e9
     return f"{result.seconds('minitx') / floor:.2f}"
 
 
@@ -86,7 +88,7 @@ def memory(results: list[Result], peers: list[str]) -> str:
     beside = "torch" in peers
     rows = [["peak memory", "minitx, MB", *["torch, MB", "minitx / it"] * beside]]
     for result in results:
-        rows.append([result.workload, f"{result.memory['minitx'] / 1e6:.0f}"])
+        rows.append([str(result), f"{result.memory['minitx'] / 1e6:.0f}"])
         if beside:
             theirs = result.memory["torch"]
             rows[-1] += [f"{theirs / 1e6:.0f}", f"{result.memory['minitx'] / theirs:.2f}"]

@@ -7,6 +7,7 @@ Then one request a line on standard input, as JSON, and one answer a line on sta
     "check"             numbers that must be the same in every library
     {"turn": seconds}   the seconds of each step, for about that long
     "memory"            the process's peak, in bytes
+    "flops"             what a step must compute at least, or null; only minitx counts
 """
 
 from __future__ import annotations
@@ -56,6 +57,8 @@ def answer(job, request):
         return job.check()
     if request == "memory":
         return peak_memory()
+    if request == "flops":
+        return job.flops()
     return take_turn(job.step, request["turn"])
 
 
@@ -67,7 +70,7 @@ def main() -> None:
         start_numpy()
     module = importlib.import_module(f".{order['module']}", __package__)
     task = KINDS[order["kind"]](**order["task"])
-    job = getattr(module, order["kind"])(task, pathlib.Path(order["folder"]))
+    job = getattr(module, task.job)(task, pathlib.Path(order["folder"]))
     for line in sys.stdin:
         print(json.dumps(answer(job, json.loads(line))), file=channel, flush=True)
 
