@@ -122,7 +122,10 @@ class Training(Job):
         return [loss, norm, self.step(), self.step()]
 
     def flops(self) -> int:
-        """Backward has two products for each that forward has, and a FLOP is half of one."""
+        """Two FLOPs for each multiply-add of forward, and backward has two for each of these.
+
+        (A little less: nobody asks for the gradient with respect to an image.)
+        """
         return 3 * 2 * mx.count_multiply_adds(self.model.loss, **next(self.batches)).total()
 
 

@@ -1,4 +1,4 @@
-"""What is measured: training steps of every architecture, use of two, attention alone.
+"""What is measured: training steps of every architecture, generation, encoding, attention alone.
 
 Standard library only: a worker reads its task before it imports anything that has threads.
 """
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-CLASSES = 10  # of images: of STL-10, with 96 pixels across, and of CIFAR-10, with 32
+CLASSES = 10  # of images: STL-10 has 96 pixels across, CIFAR-10 has 32
 BANK = 4  # batches of images that are drawn ahead, and from which every batch takes some
 PAD, START, WORDS = 0, 1, 3  # of translation: the words' ids begin after those of the marks
 MASK = 1  # of BERT; 0 pads there, too
