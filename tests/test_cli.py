@@ -44,6 +44,7 @@ def test_python_runs_it_too():
 # ---- warmup --------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("dtypes", [["float32"], ["float32", "float64"]])
 def test_warmup_leaves_no_kernel_out(dtypes):
     out = isolated.run(

@@ -11,6 +11,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.long
+
 GPT = pathlib.Path(__file__).parents[1] / "demos" / "gpt.py"
 
 

@@ -7,10 +7,12 @@ import pathlib
 
 import isolated
 import numpy as np
+import pytest
 
 HERE = pathlib.Path(__file__).parent
 
 
+@pytest.mark.long
 def test_fifty_steps():
     told = json.loads(isolated.run(HERE / "fifty_steps.py", NUMBA_NUM_THREADS=4))
     assert told["1"] == told["2"] == told["4"]

@@ -132,6 +132,7 @@ MEMORY = """
 """
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a kilobyte is ru_maxrss's unit")
 @pytest.mark.parametrize("causal", [False, True])
 def test_memory_grows_with_the_length_and_not_its_square(causal):
