@@ -1,0 +1,90 @@
+"""What the papers on image transformers claim, measured at the scale of a laptop.
+
+    python -m demos.claims                 all claims, three seeds; an interrupted run goes on
+    python -m demos.claims --only data     or tokens, structure, shifts, masks; separated by commas
+    python -m demos.claims --quick         a few steps of everything, to see that it runs
+
+Digits in colour scenes, 32 x 32 pixels.  Models and recipes are those of demos/vit.py and
+demos/mae.py, chosen on digits before any claim was measured.  Results are in runs/claims, one JSON
+file for each; a mean stands with the standard deviation over seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+import sys
+from types import ModuleType
+from typing import Any
+
+from ..drawing import pyplot, save
+from . import data, masks, shifts, structure, tokens
+from .lab import QUICK, Lab, Scale
+
+CLAIMS = {x.__name__.rpartition(".")[2]: x for x in (data, tokens, structure, shifts, masks)}
+
+
+def options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m demos.claims",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--only", default=",".join(CLAIMS), metavar="NAMES", help="which claims")
+    parser.add_argument(
+        "--quick", action="store_true", help="a few steps; the results mean nothing"
+    )
+    parser.add_argument("--folder", type=pathlib.Path, default="runs/claims", help="for results")
+    args = parser.parse_args()
+    args.only = args.only.split(",")
+    if unknown := [name for name in args.only if name not in CLAIMS]:
+        parser.error(f"--only: no claim {', '.join(unknown)}; expected some of {', '.join(CLAIMS)}")
+    return args
+
+
+def text(name: str, claim: ModuleType, found: dict[str, Any]) -> str:
+    """The claim, whether it holds, by which rule, and the figures."""
+    sentence = (claim.__doc__ or "").partition("\n")[0]
+    rule = " ".join((claim.holds.__doc__ or "").split())
+    verdict = "holds" if claim.holds(found) else "does not hold here"
+    rows = [
+        f"{first:<38}" + "".join(f"{x:>18}" for x in rest) for first, *rest in claim.table(found)
+    ]
+    return "\n".join(
+        [f"{name}: {sentence}", f"  {verdict}  (rule: {rule})", *(f"  {r}" for r in rows)]
+    )
+
+
+def draw(plt: Any, found: dict[str, dict[str, Any]], path: pathlib.Path) -> None:
+    figure, axes = plt.subplots(2, 3, figsize=(13, 7.5), layout="constrained")
+    for axis in axes.flat[len(found) :]:
+        axis.remove()
+    for axis, (name, what) in zip(axes.flat, found.items(), strict=False):
+        CLAIMS[name].draw(axis, what)
+        axis.grid(alpha=0.25)
+        axis.set_title(f"{name}: {'holds' if CLAIMS[name].holds(what) else 'does not hold here'}")
+    save(figure, path, dpi=90)
+
+
+def main() -> int:
+    args = options()
+    lab = Lab(
+        args.folder / "quick" if args.quick else args.folder, QUICK if args.quick else Scale()
+    )
+    found = {}
+    for name in args.only:
+        print(f"{name}:", flush=True)
+        found[name] = CLAIMS[name].measure(lab)
+    report = "\n\n".join(text(name, CLAIMS[name], what) for name, what in found.items())
+    print(f"\n{report}")
+    (lab.folder / "table.txt").write_text(report + "\n")
+    if (plt := pyplot()) is not None:
+        draw(plt, found, lab.folder / "claims.png")
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("\nstopped; the same command goes on from here")
