@@ -4,7 +4,7 @@
     python -m demos.claims --only data     or tokens, structure, shifts, masks; separated by commas
     python -m demos.claims --quick         a few steps of everything, to see that it runs
 
-Digits in colour scenes, 32 x 32 pixels.  Models and recipes are those of demos/vit.py and
+Digits in colour scenes, 16 x 16 pixels.  Models and recipes are those of demos/vit.py and
 demos/mae.py, chosen on digits before any claim was measured.  Results are in runs/claims, one JSON
 file for each; a mean stands with the standard deviation over seeds.
 """
@@ -48,7 +48,7 @@ def text(name: str, claim: ModuleType, found: dict[str, Any]) -> str:
     rule = " ".join((claim.holds.__doc__ or "").split())
     verdict = "holds" if claim.holds(found) else "does not hold here"
     rows = [
-        f"{first:<38}" + "".join(f"{x:>18}" for x in rest) for first, *rest in claim.table(found)
+        f"{first:<50}" + "".join(f"{x:>22}" for x in rest) for first, *rest in claim.table(found)
     ]
     return "\n".join(
         [f"{name}: {sentence}", f"  {verdict}  (rule: {rule})", *(f"  {r}" for r in rows)]

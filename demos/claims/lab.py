@@ -21,18 +21,17 @@ from ..classifiers import RECIPES, Task, build, scenes_task, trainer
 @dataclass(frozen=True)
 class Scale:
     seeds: int = 3  # of weights, of the scenes and of the order in training
-    pixels: int = 24  # across a scene, which has no clutter, so that minutes suffice
+    pixels: int = 16  # across a scene, which has no clutter, so that minutes suffice
     sizes: tuple[int, ...] = (300, 1200, 4800)  # training scenes
     test: int = 1000  # scenes, of digits that no training scene shows
-    steps: int = 500  # of every classifier on every number of scenes
-    batch: int = 32
+    steps: int = 0  # of every classifier, on any number of scenes; 0: its recipe's
     pretraining: int = 600  # steps of MAE
-    finetuning: int = 150  # steps on the labelled tenth
+    finetuning: int = 200  # steps on the labelled tenth
     ratios: tuple[int, ...] = (25, 50, 75, 90)  # per cent masked
     timed: int = 5  # steps of each form, in turns
 
 
-QUICK = Scale(2, 16, (40, 80), 50, 3, 8, pretraining=2, finetuning=2, ratios=(75,), timed=1)
+QUICK = Scale(2, 16, (40, 80), 50, 3, pretraining=2, finetuning=2, ratios=(75,), timed=1)
 
 
 class Lab:
@@ -40,49 +39,54 @@ class Lab:
 
     def __init__(self, folder: pathlib.Path, scale: Scale):
         self.folder, self.scale = folder, scale
+        self._tasks: dict[int, Task] = {}
         folder.mkdir(parents=True, exist_ok=True)
 
     @property
     def seeds(self) -> range:
         return range(self.scale.seeds)
 
-    def measured(self, name: str, function: Callable[[], Any]) -> Any:
-        """What ``function()`` returns, as JSON keeps it; computed anew if the scale has changed."""
-        path, scale = self.folder / f"{name}.json", json.loads(json.dumps(vars(self.scale)))
-        if path.exists() and (kept := json.loads(path.read_text()))["scale"] == scale:
+    def measured(self, name: str, function: Callable[[], Any], *settings: Any) -> Any:
+        """What ``function()`` returns, as JSON keeps it; computed anew if settings have changed."""
+        scale = self.scale
+        settings = scale.pixels, max(scale.sizes), scale.test, *settings
+        path, said = self.folder / f"{name}.json", repr(settings)
+        if path.exists() and (kept := json.loads(path.read_text()))["settings"] == said:
             return kept["result"]
         print(f"  {name} ...", end="", flush=True)
         start = time.process_time()
-        result = function()
-        print(f" {time.process_time() - start:.0f} s of CPU", flush=True)
+        result = json.loads(json.dumps(function()))
+        seconds = time.process_time() - start
+        print(f" {seconds:.0f} s of CPU", flush=True)
         unfinished = path.with_suffix(".part")
-        unfinished.write_text(json.dumps({"scale": scale, "result": result}))
+        text = json.dumps({"settings": said, "result": result, "cpu": round(seconds, 1)})
+        unfinished.write_text(text)
         os.replace(unfinished, path)
-        return json.loads(json.dumps(result))
+        return result
 
     def task(self, count: int, seed: int) -> Task:
         """``count`` training scenes; fewer are the first of more."""
-        most = max(self.scale.sizes)
         scale = self.scale
-        task = scenes_task(most, scale.test, seed, size=scale.pixels, clutter=0)
-        return task.first(count)
+        if seed not in self._tasks:
+            options = {"size": scale.pixels, "clutter": 0}
+            self._tasks[seed] = scenes_task(max(scale.sizes), scale.test, seed, **options)
+        return self._tasks[seed].first(count)
 
     def classifier(self, name: str, count: int, seed: int) -> tuple[Any, float]:
         """A model trained on ``count`` scenes, and its test accuracy."""
-        task = self.task(count, seed)
+        task, recipe = self.task(count, seed), RECIPES[name]
+        if self.scale.steps:
+            recipe = dataclasses.replace(recipe, steps=self.scale.steps)
         model = build(name, task, seed)
-        key = f"{name}-{count}-{seed}"
-        weights = self.folder / f"{key}.safetensors"
+        weights = self.folder / f"{name}-{count}-{seed}.safetensors"
 
         def train() -> float:
-            recipe = dataclasses.replace(RECIPES[name], batch=self.scale.batch)
-            steps = self.scale.steps
-            if not trainer(model, task, recipe, seed, steps, quiet=True).run(steps):
+            if not trainer(model, task, recipe, seed, quiet=True).run(recipe.steps):
                 raise KeyboardInterrupt
             save_safetensors(weights, model.state_dict())
             return task.accuracy(model)
 
-        accuracy = self.measured(key, train)
+        accuracy = self.measured(weights.stem, train, recipe)
         model.load_state_dict(load_safetensors(weights))
         return model, accuracy
 

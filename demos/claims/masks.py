@@ -31,7 +31,8 @@ def accuracy(lab: Lab, seed: int, ratio: int, in_encoder: bool = False) -> float
         rows = few_labels(task.train[1], 0.1, seed)
         return finetuned(mae.encoder, task, rows, lab.scale.finetuning, seed)
 
-    return lab.measured(f"mae-{ratio}{'-tokens' if in_encoder else ''}-{seed}", run)
+    name = f"mae-{ratio}{'-tokens' if in_encoder else ''}-{seed}"
+    return lab.measured(name, run, lab.scale.pretraining, lab.scale.finetuning)
 
 
 def step_times(lab: Lab) -> list[list[float]]:
@@ -64,7 +65,7 @@ def measure(lab: Lab) -> dict[str, Any]:
         "ratios": ratios,
         "accuracy": [[accuracy(lab, seed, ratio) for seed in lab.seeds] for ratio in ratios],
         "tokens": [accuracy(lab, seed, 75, True) for seed in lab.seeds],
-        "seconds": lab.measured("mae-seconds", lambda: step_times(lab)),
+        "seconds": lab.measured("mae-seconds", lambda: step_times(lab), lab.scale.timed),
     }
 
 

@@ -93,14 +93,14 @@ def measure(lab: Lab) -> dict[str, Any]:
 
 
 def holds(found: dict[str, Any]) -> bool:
-    """Positions: no correlation (0.1) before, a clear one (-0.3) after; T2T-ViT's tokens follow
-    edges more closely and repeat less, in every seed."""
+    """Positions: within 0.25 of no correlation before (chance makes 0.09 in 16 places), below -0.3
+    after; T2T-ViT's tokens follow edges more closely and repeat less, in every seed."""
     before, after = np.array(found["positions"]).T
     closer, fewer = (
         np.subtract(found[what]["t2t_vit"]["tokens"], found[what]["vit"]["tokens"])
         for what in ("edges", "repeats")
     )
-    learned = (np.abs(before) < 0.1).all() and (after < -0.3).all()
+    learned = (np.abs(before) < 0.25).all() and (after < -0.3).all()
     return bool(learned and (closer > 0).all() and (fewer < 0).all())
 
 
