@@ -92,7 +92,11 @@ def test_what_is_wrong_gets_one_line(tmp_path, args, message):
 def test_mae_paints_and_compares(tmp_path):
     args = ("--data", "digits", "--steps", "2", "--finetuning", "2", "--seeds", "1")
     done = run(tmp_path, *bare(script("mae.py")), *args)
-    for part in ("16 patches each, of which the encoder sees 4", "as painted", "144 labels"):
+    for part in (
+        "16 patches each, of which the encoder sees 4",
+        "as painted",
+        " labels (mean over seeds, range)",
+    ):
         assert part in done.stdout
     for what in ("fine-tuned, pre-trained", "linear probe, from scratch"):
         assert what in done.stdout
