@@ -1,11 +1,12 @@
 """What the demos of MAE share: pre-training, then fine-tuning and a linear probe on few labels.
 
-``task`` is a Task of classifiers.py.  The optimizer's settings are those of MAE's appendix A, its
-learning rates the ViT's of classifiers.py; both encoders, pre-trained or not, are treated alike.
+``task`` is a Task of classifiers.py.  The optimizer's settings are those of MAE's appendix A except
+for the learning rates; encoders, whether pre-trained or not, are treated alike.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -18,14 +19,12 @@ from minitx.optim import AdamW, warmup_cosine
 from minitx.train import Trainer
 
 
-def autoencoder(task: Any, seed: int, ratio: float = 0.75, in_encoder: bool = False) -> MAE:
-    """A small MAE, its encoder the ViT of classifiers.py with fixed positions.
+def autoencoder(vit: ViTConfig, seed: int, ratio: float = 0.75, in_encoder: bool = False) -> MAE:
+    """A small MAE whose encoder is a ViT of ``vit``, with fixed positions and without a head.
 
     in_encoder: the encoder runs on mask tokens as well, as it should not.
     """
-    _, channels, size, _ = task.train[0].shape
-    patch = 2 if size < 16 else 4 if size < 64 else 8
-    encoder = ViTConfig(size, patch, 4, 4, 48, channels=channels, classes=0, positions="plane")
+    encoder = dataclasses.replace(vit, classes=0, positions="plane")
     return MAE(MAEConfig(encoder, 2, 2, 24, mask_ratio=ratio, mask_in_encoder=in_encoder), seed)
 
 

@@ -1,6 +1,6 @@
 """MAE: a ViT paints what it was not shown, then learns from few labels what others need many for.
 
-    python demos/mae.py                  pre-train on digits in colour scenes, 32 x 32
+    python demos/mae.py                  pre-train on digits placed in scenes, 32 x 32
     python demos/mae.py --data digits    or on the bundled digits, 8 x 8
     python demos/mae.py --resume         go on after Ctrl-C
 
@@ -18,11 +18,12 @@ from typing import Any
 
 import numpy as np
 from autoencoder import autoencoder, finetuned, pretrain, probed
-from classifiers import Task, load
+from classifiers import Task, build, load
 from drawing import mosaic, pyplot, save, shown
 
 from minitx.data import few_labels
 from minitx.models.mae import MAE
+from minitx.models.vit import ViT
 
 
 def options() -> argparse.Namespace:
@@ -46,7 +47,8 @@ def options() -> argparse.Namespace:
 
 def trained(args: argparse.Namespace, task: Task) -> MAE | None:
     """The MAE, pre-trained; None if Ctrl-C came first."""
-    mae = autoencoder(task, seed=0, ratio=args.ratio)
+    vit = build("vit", task, 0).config
+    mae = autoencoder(vit, seed=0, ratio=args.ratio)
     checkpoint = args.folder / f"{args.data}.safetensors"
     print(
         f"{len(task.train[0]):,} images, {mae.config.patches} patches each, of which the encoder "
@@ -68,37 +70,38 @@ def trained(args: argparse.Namespace, task: Task) -> MAE | None:
     return mae if done else None
 
 
-def strips(mae: MAE, task: Task, count: int = 8) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Test images; the same, grey where patches are removed; as painted: (N, C, H, W) each."""
+def paint(mae: MAE, task: Task, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Test images and what was painted, (N, C, H, W) from 0 to 1, and where, bool (N, 1, H, W)."""
     images = task.test[0][:count]
-    noise = np.random.default_rng(0).random((count, mae.config.patches))
-    prepared = task.prepare(images)
-    painted, removed = mae.reconstruct(prepared, noise)
-    low, high = (
-        task.prepare(np.zeros_like(images[:1])),
-        task.prepare(np.ones_like(images[:1])),
-    )  # undone
-    painted = (painted - low) / (high - low)
-    return images, np.where(removed, 0.5, images), painted
+    noise = np.random.default_rng(0).random((len(images), mae.config.patches))
+    painted, removed = mae.reconstruct(task.prepare(images), noise)
+    black, white = (task.prepare(np.full_like(images[:1], x)) for x in (0, 1))
+    return images, (painted - black) / (white - black), removed
 
 
 def draw(plt: Any, mae: MAE, task: Task, path: pathlib.Path) -> None:
+    """Originals, what was left of them, and what the model painted."""
+    images, painted, removed = paint(mae, task, 8)
+    strips = {"original": images, "visible": np.where(removed, 0.5, images), "painted": painted}
     figure, axes = plt.subplots(3, 1, figsize=(7, 2.9), layout="constrained")
-    names = ("original", "visible", "painted")
-    for axis, name, images in zip(axes, names, strips(mae, task), strict=True):
-        tiles = np.stack([shown(image) for image in images])
-        axis.imshow(mosaic(tiles, len(tiles), 2), interpolation="nearest")
+    for axis, (name, strip) in zip(axes, strips.items(), strict=True):
+        axis.imshow(mosaic(np.stack([shown(image) for image in strip]), len(strip), 2))
         axis.set(ylabel=name, xticks=[], yticks=[])
-    save(figure, path, dpi=130)
+    save(figure, path)
 
 
-def error(mae: MAE, task: Task) -> tuple[float, float]:
-    """Root mean square, over removed pixels, of painting and of each patch's true mean."""
-    images, visible, painted = strips(mae, task, min(200, len(task.test[0])))
-    grid = mae.patchify(images)
-    flat = mae.unpatchify(np.broadcast_to(grid.mean(axis=-1, keepdims=True).data, grid.shape)).data
-    removed = np.broadcast_to((visible != images).any(axis=1, keepdims=True), images.shape)
-    return tuple(float(np.sqrt(((x - images)[removed] ** 2).mean())) for x in (painted, flat))
+def errors(mae: MAE, task: Task) -> tuple[float, float]:
+    """Root mean square, over removed pixels, of what is painted and of each patch's true mean.
+
+    The second is what one gets who knows no more than the model is lent.
+    """
+    images, painted, removed = paint(mae, task, 200)
+    patches = mae.patchify(images).data
+    mean = np.broadcast_to(patches.mean(axis=-1, keepdims=True), patches.shape)
+    where = np.broadcast_to(removed, images.shape)
+    flat = mae.unpatchify(mean).data
+    painted_off, flat_off = (np.sqrt(((x - images)[where] ** 2).mean()) for x in (painted, flat))
+    return float(painted_off), float(flat_off)
 
 
 def compare(args: argparse.Namespace, mae: MAE, task: Task) -> None:
@@ -108,7 +111,7 @@ def compare(args: argparse.Namespace, mae: MAE, task: Task) -> None:
         rows = few_labels(task.train[1], args.labels, seed)
         for name, start in (
             ("pre-trained", mae.encoder),
-            ("from scratch", autoencoder(task, seed + 1).encoder),
+            ("from scratch", ViT(mae.encoder.config, seed + 1)),
         ):
             for what, measure, steps in (
                 ("fine-tuned", finetuned, args.finetuning),
@@ -128,7 +131,7 @@ def main() -> int:
     mae = trained(args, task)
     if mae is None:
         return 130
-    painted, flat = error(mae, task)
+    painted, flat = errors(mae, task)
     print(f"removed pixels: off by {painted:.3f} as painted, {flat:.3f} if flat (root mean square)")
     if (plt := pyplot()) is not None:
         draw(plt, mae, task, args.folder / f"{args.data}.png")

@@ -4,9 +4,9 @@
     python -m demos.claims --only data     or tokens, structure, shifts, masks; separated by commas
     python -m demos.claims --quick         a few steps of everything, to see that it runs
 
-Digits in colour scenes, 16 x 16 pixels.  Models and recipes are those of demos/vit.py and
-demos/mae.py, chosen on digits before any claim was measured.  Results are in runs/claims, one JSON
-file for each; a mean stands with the standard deviation over seeds.
+On digits placed in scenes of 16 x 16 pixels.  Models and recipes are those of demos/vit.py and
+demos/mae.py, chosen on the plain digits (see demos/classifiers.py).  Results are in runs/claims,
+one JSON file for each; a mean stands with the standard deviation over seeds.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from ..drawing import pyplot, save
+import numpy as np
+
+from ..drawing import mosaic, pyplot, save, shown
 from . import data, masks, shifts, structure, tokens
 from .lab import QUICK, Lab, Scale
 
@@ -55,10 +57,14 @@ def text(name: str, claim: ModuleType, found: dict[str, Any]) -> str:
     )
 
 
-def draw(plt: Any, found: dict[str, dict[str, Any]], path: pathlib.Path) -> None:
+def draw(plt: Any, lab: Lab, found: dict[str, dict[str, Any]], path: pathlib.Path) -> None:
+    """A panel for each claim, and one with examples of what the models are shown."""
     figure, axes = plt.subplots(2, 3, figsize=(13, 7.5), layout="constrained")
-    for axis in axes.flat[len(found) :]:
+    for axis in axes.flat[len(found) : 5]:
         axis.remove()
+    images = lab.task(max(lab.scale.sizes), 0).train[0][:24]
+    axes[1, 2].imshow(mosaic(np.stack([shown(image) for image in images]), 6))
+    axes[1, 2].set(title="scenes", xticks=[], yticks=[])
     for axis, (name, what) in zip(axes.flat, found.items(), strict=False):
         CLAIMS[name].draw(axis, what)
         axis.grid(alpha=0.25)
@@ -79,7 +85,7 @@ def main() -> int:
     print(f"\n{report}")
     (lab.folder / "table.txt").write_text(report + "\n")
     if (plt := pyplot()) is not None:
-        draw(plt, found, lab.folder / "claims.png")
+        draw(plt, lab, found, lab.folder / "claims.png")
     return 0
 
 

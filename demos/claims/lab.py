@@ -79,6 +79,8 @@ class Lab:
             recipe = dataclasses.replace(recipe, steps=self.scale.steps)
         model = build(name, task, seed)
         weights = self.folder / f"{name}-{count}-{seed}.safetensors"
+        if not weights.exists():
+            weights.with_suffix(".json").unlink(missing_ok=True)
 
         def train() -> float:
             if not trainer(model, task, recipe, seed, quiet=True).run(recipe.steps):

@@ -17,6 +17,7 @@ from minitx.models.vit import ViTConfig
 from minitx.optim import AdamW
 
 from ..autoencoder import autoencoder, finetuned, pretrain
+from ..classifiers import build
 from .lab import Lab, spread
 
 
@@ -25,7 +26,8 @@ def accuracy(lab: Lab, seed: int, ratio: int, in_encoder: bool = False) -> float
 
     def run() -> float:
         task = lab.task(max(lab.scale.sizes), seed)
-        mae = autoencoder(task, seed, ratio / 100 or 0.75, in_encoder)
+        vit = build("vit", task, seed).config
+        mae = autoencoder(vit, seed, ratio / 100 or 0.75, in_encoder)
         if ratio and not pretrain(mae, task, lab.scale.pretraining, seed, quiet=True):
             raise KeyboardInterrupt
         rows = few_labels(task.train[1], 0.1, seed)
