@@ -58,7 +58,7 @@ def repeats(x: np.ndarray) -> float:
     x = x.reshape(-1, x.shape[-1])
     deviation = x.std(axis=0)
     dead = deviation < deviation.max() / 100
-    alike = np.abs(np.corrcoef(x[:, ~dead].T)) > 0.9
+    alike = np.abs(np.atleast_2d(np.corrcoef(x[:, ~dead].T))) > 0.9
     again = np.tril(alike, -1).any(axis=1)
     return float((dead.sum() + again.sum()) / len(dead))
 
