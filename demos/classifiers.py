@@ -90,22 +90,22 @@ def contrast(images: np.ndarray) -> np.ndarray:
     """How far each pixel is from its image's usual colour: (B, 3, H, W) -> (B, 1, H, W), 0 to 1.
 
     That any colour may lie on any other is what makes scenes hard, for minutes of training too
-    hard; without it a digit's place, size and angle remain, and what is painted around it.
+    hard; without it a digit's place, size and angle remain, and the ground's texture.
     """
     usual = np.median(images, axis=(2, 3), keepdims=True)
     far = np.abs(images - usual).mean(axis=1, keepdims=True)  # B 3 H W -> B 1 H W
     return far / far.max(axis=(2, 3), keepdims=True)
 
 
-def scenes_task(train: int = 4000, test: int = 1000, seed: int = 0, **options: Any) -> Task:
-    """A digit in a scene's contrasts; test scenes show digits that no training scene shows.
+def scenes_task(train: int = 4800, test: int = 1000, seed: int = 0, size: int = 16) -> Task:
+    """A digit in a scene's contrasts, ``size`` pixels across and without clutter.
 
-    options: of ``minitx.data.scenes``; 32 x 32 pixels and some clutter unless given.
+    Test scenes show digits that no training scene shows.
     """
     source = digits_task()
     painted = []
     for part, count, salt in ((source.train, train, 1), (source.test, test, 2)):
-        made = scenes(*part, count, np.random.default_rng([seed, salt]), **options)
+        made = scenes(*part, count, np.random.default_rng([seed, salt]), size=size, clutter=0)
         painted.append((contrast(made.images), made.labels[:, 0]))
     return Task(*painted, partial(random_shift, most=1))
 

@@ -1,6 +1,6 @@
 """MAE: a ViT paints what it was not shown, then learns from few labels what others need many for.
 
-    python demos/mae.py                  pre-train on digits placed in scenes, 32 x 32
+    python demos/mae.py                  pre-train on digits placed in scenes, 16 x 16
     python demos/mae.py --data digits    or on the bundled digits, 8 x 8
     python demos/mae.py --resume         go on after Ctrl-C
 
@@ -32,7 +32,7 @@ def options() -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--data", choices=("scenes", "digits"), default="scenes", help="(default scenes)")
-    add("--steps", type=int, default=1500, help="of pre-training (default 1500)")
+    add("--steps", type=int, default=1000, help="of pre-training (default 1000)")
     add("--ratio", type=float, default=0.75, help="share of patches removed (default 0.75)")
     add("--labels", type=float, default=0.1, help="share of labels to learn from (default 0.1)")
     add("--finetuning", type=int, default=300, help="steps of it (default 300)")

@@ -21,7 +21,7 @@ from ..classifiers import RECIPES, Task, build, scenes_task, trainer
 @dataclass(frozen=True)
 class Scale:
     seeds: int = 3  # of weights, of the scenes and of the order in training
-    pixels: int = 16  # across a scene, which has no clutter, so that minutes suffice
+    pixels: int = 16  # across a scene
     sizes: tuple[int, ...] = (300, 1200, 4800)  # training scenes
     test: int = 1000  # scenes, of digits that no training scene shows
     steps: int = 1200  # of a ViT and a T2T-ViT, on any number of scenes; of a ConvNet a third
@@ -68,8 +68,8 @@ class Lab:
         """``count`` training scenes; fewer are the first of more."""
         scale = self.scale
         if seed not in self._tasks:
-            options = {"size": scale.pixels, "clutter": 0}
-            self._tasks[seed] = scenes_task(max(scale.sizes), scale.test, seed, **options)
+            most = max(scale.sizes)
+            self._tasks[seed] = scenes_task(most, scale.test, seed, scale.pixels)
         return self._tasks[seed].first(count)
 
     def classifier(self, name: str, count: int, seed: int) -> tuple[Any, float]:
