@@ -22,7 +22,7 @@ from ..classifiers import RECIPES, Task, build, scenes_task, trainer
 class Scale:
     seeds: int = 3  # of weights, of the scenes and of the order in training
     pixels: int = 16  # across a scene
-    sizes: tuple[int, ...] = (300, 1200, 4800)  # training scenes
+    sizes: tuple[int, ...] = (300, 4800)  # training scenes
     test: int = 1000  # scenes, of digits that no training scene shows
     steps: int = 1200  # of a ViT and a T2T-ViT, on any number of scenes; of a ConvNet a third
     pretraining: int = 600  # steps of MAE
