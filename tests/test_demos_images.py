@@ -11,6 +11,8 @@ import sys
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.long
+
 ROOT = pathlib.Path(__file__).parents[1]
 BARE = "import sys; sys.modules['matplotlib'] = None; sys.argv[0] = 'demo'; "  # not installed
 

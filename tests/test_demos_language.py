@@ -16,6 +16,8 @@ import pytest
 from minitx.models.bert import BERT, BERTConfig, BERTPretraining
 from minitx.text import WordPieceTokenizer, load_tokenizer
 
+pytestmark = pytest.mark.long
+
 DEMOS = pathlib.Path(__file__).parents[1] / "demos"
 
 
