@@ -113,12 +113,16 @@ def test_the_doctor_sees_wrong_results():
     """And wrong results alone make the exit code 1."""
     out = isolated.run(
         """
+        import numpy as np
         from minitx import doctor, selftest
         from minitx.cli import main
         from minitx.jit import KERNELS
 
-        right = KERNELS["softmax"].twin
-        KERNELS["softmax"].twin = lambda x: 1.1 * right(x)
+        softmax, x = KERNELS["softmax"], np.ones((2, 3), np.float32)
+        softmax(x)  # compiled, whatever else is not
+        right = softmax.twin
+        softmax.twin = lambda x: 1.1 * right(x)
+        selftest.exercise = lambda dtype: [softmax(x)]
         doctor.findings = lambda: [selftest.results()]
         print(main(["doctor"]))
         """
