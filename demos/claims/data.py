@@ -49,4 +49,6 @@ def draw(axes: Any, found: dict[str, Any]) -> None:
         mean, std = np.mean(values, axis=1), np.std(values, axis=1, ddof=1)
         axes.errorbar(found["sizes"], mean, std, fmt="o-", color=COLORS[name], label=MODELS[name])
     axes.set(xscale="log", xlabel="training scenes", ylabel="test accuracy", ylim=(0, 1))
+    axes.set_xticks(found["sizes"], [f"{n:,}" for n in found["sizes"]])
+    axes.minorticks_off()
     axes.legend(frameon=False)
