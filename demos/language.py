@@ -238,7 +238,6 @@ class Job:
     """One of the paper's fine-tunings (figure 4; section 4.4)."""
 
     title: str
-    measure: str
     load: Callable[[], Any]  # the task
     head: Callable[[BERT, Any], Any]
     baselines: Callable[[Any], dict[str, float]]
@@ -263,21 +262,18 @@ class Job:
 JOBS = {
     "pairs": Job(
         "two parts of one docstring, or of two?",
-        "accuracy",
         cache(docstring_pairs),
         lambda bert, task: BERTClassifier(bert, 2),
         lambda task: {"common words": word_overlap(task), "guessing": 0.5},
     ),
     "texts": Job(
         "which package is a docstring from?",
-        "accuracy",
         cache(docstring_packages),
         lambda bert, task: BERTClassifier(bert, len(task.class_names)),
         lambda task: {"bag of words": bag_of_words(task), "largest": majority_baseline(task)},
     ),
     "spans": Job(
         "what does this function return?",
-        "exact",
         cache(return_spans),
         lambda bert, task: BERTSpans(bert),
         lambda task: {
@@ -288,7 +284,6 @@ JOBS = {
     ),
     "tags": Job(
         "the role of each name in Python",
-        "accuracy",
         cache(python_tags),
         lambda bert, task: BERTTagger(bert, len(task.tag_names)),
         lambda task: {
@@ -299,7 +294,6 @@ JOBS = {
     ),
     "choices": Job(
         "which of four continuations?",
-        "accuracy",
         cache(docstring_choices),
         lambda bert, task: BERTChoice(bert),
         lambda task: {"rare common words": choice_overlap(task), "guessing": 0.25},
