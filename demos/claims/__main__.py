@@ -5,8 +5,10 @@
     python -m demos.claims --quick         a few steps of everything, to see that it runs
 
 On digits placed in scenes of 16 x 16 pixels.  Models and recipes are those of demos/vit.py and
-demos/mae.py, chosen on the plain digits (see demos/classifiers.py).  Results are in runs/claims,
-one JSON file for each; a mean stands with the standard deviation over seeds.
+demos/mae.py, chosen on the plain digits (see demos/classifiers.py).  How many steps each takes,
+that scenes show contrasts, not colours, and the rule for shifts were settled after first runs: read
+the verdicts as exploratory.  Results are in runs/claims, one JSON file for each; a mean stands with
+the standard deviation over seeds.
 """
 
 from __future__ import annotations
