@@ -314,16 +314,10 @@ def finetune(
     task = job.few(scale, seed)
     batches = TaskBatches(task, task.train, tokenizer, job.batch, CONTEXT)
     model, lr = job.head(bert, task).train(), scale.tuning_lr
-
-    def loss(ids, types, mask, labels):
-        answers = labels.T if isinstance(task, Spans) else [labels]
-        return model.loss(ids, *answers, types=types, mask=mask)
-
     trainer = Trainer(
         model,
         AdamW(model, lr, weight_decay=0.01),
         batches.batch,
-        loss=loss,
         schedule=warmup_cosine(lr, scale.tuning // 10, scale.tuning),
         seed=seed,
         data=batches,
