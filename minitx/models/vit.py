@@ -5,8 +5,6 @@ Dosovitskiy et al. 2020, "An Image is Worth 16x16 Words: Transformers for Image 
 Tiny and Small are those of Touvron et al. 2020 (DeiT)  https://arxiv.org/abs/2012.12877
 
 Where we deviate or choose:
-- Learned positions start as large as sinusoids are, root mean square 0.7, and not at 0.02: patches
-  start at about 1, and beside them a few thousand images never tell where anything is.
 - Dropout is on embeddings, attention probabilities and residual branches, but not between the two
   layers of an MLP; the presets leave it off.
 - Matrices start as Glorot and Bengio 2010 would have an MLP's, but normally distributed, and the
@@ -199,7 +197,7 @@ class ViT(Encoder):
     def _first_positions(config: ViTConfig, rng: np.random.Generator) -> Tensor:
         (h, w), table = config.grid, _TABLES[config.positions]
         if table is None:
-            return normal(rng, math.sqrt(0.5), 1 + h * w, config.width)
+            return normal(rng, 0.02, 1 + h * w, config.width)
         return Tensor(table(config.grid, config.width), dtype=np.float32)
 
     def positions_in(self, grid: Pair) -> Tensor:
