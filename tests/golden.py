@@ -17,20 +17,20 @@ FORWARD, BACKWARD = 1e-10, 1e-9
 
 
 class Golden:
-    """One fixture: ``state``, ``inputs``, ``outputs`` and ``grads`` are dicts of arrays by name."""
+    """One fixture: ``state``, ``inputs``, ``outputs``, ``grads`` and ``input_grads`` by name."""
 
     def __init__(self, name: str):
         with np.load(FIXTURES / f"{name}.npz", allow_pickle=False) as file:
             self.meta = json.loads(bytes(file["meta"]))
             self.config = self.meta["config"]
             arrays = {key: file[key] for key in file.files if key != "meta"}
-        self.state, self.inputs, self.outputs, self.grads = (
+        self.state, self.inputs, self.outputs, self.grads, self.input_grads = (
             {
                 key.removeprefix(f"{part}/"): x
                 for key, x in arrays.items()
                 if key.startswith(f"{part}/")
             }
-            for part in ("state", "inputs", "outputs", "grads")
+            for part in ("state", "inputs", "outputs", "grads", "input_grads")
         )
 
     def check_output(self, name: str, ours: np.ndarray, rows: np.ndarray | None = None) -> None:
@@ -56,3 +56,13 @@ class Golden:
             allowed = BACKWARD * max(np.abs(frozen).max(), 1e-6 * largest)
             error = np.abs(ours[name] - frozen).max()
             assert error <= allowed, f"{name}: off by {error:.3g}, allowed {allowed:.3g}"
+
+    def check_input_grad(self, name: str, ours: np.ndarray) -> None:
+        frozen = self.input_grads[name]
+        np.testing.assert_allclose(ours, frozen, rtol=0, atol=BACKWARD * np.abs(frozen).max())
+
+    def check_state(self, saved: dict[str, np.ndarray], left_out: set[str] = frozenset()) -> None:
+        """What we save is the official state, to the last bit, but for what is ``left_out``."""
+        assert saved.keys() == self.state.keys() - left_out
+        for name, x in saved.items():
+            np.testing.assert_array_equal(x, self.state[name], err_msg=name)

@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from golden import FIXTURES, Golden
+from golden import Golden
 
 from minitx.gradcheck import gradcheck
 from minitx.jit import use_kernels
@@ -46,9 +46,7 @@ def test_outputs_and_gradients_equal_the_reference(tokens, kernels):
         golden.check_loss(loss.item())
         loss.backward()
     golden.check_grads(table.save({name: x.grad for name, x in model.named_parameters()}))
-    with np.load(FIXTURES / f"t2t_vit__{tokens}.npz") as file:
-        frozen = file["input_grads/pixel_values"]
-    np.testing.assert_allclose(images.grad, frozen, rtol=0, atol=1e-9 * np.abs(frozen).max())
+    golden.check_input_grad("pixel_values", images.grad)
 
 
 @pytest.mark.parametrize("tokens", TABLES)
@@ -56,9 +54,7 @@ def test_official_states_survive_a_round_trip_and_fix_what_ours_fix(tokens):
     golden = Golden(f"t2t_vit__{tokens}")
     model, table = build(golden)
     saved = table.save(model.state_dict())
-    assert saved.keys() == golden.state.keys()
-    for key, x in golden.state.items():
-        np.testing.assert_array_equal(saved[key], x)
+    golden.check_state(saved)
     trained = table.save({name: x.data for name, x in model.named_parameters()})
     assert saved.keys() - trained.keys() == set(golden.meta["frozen"])
     fresh = T2TViT(T2TViTConfig(model.config, tokens, 12)).positions.data

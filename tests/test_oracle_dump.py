@@ -52,6 +52,12 @@ def test_a_bundle_equals_transformers_to_1e_9(tmp_path):
         floor = 1e-6 * largest if name.startswith("grad/") else 0
         assert np.abs(ours - x).max() <= 1e-9 * max(np.abs(x).max(), floor), name
     assert abs(bundle.manifest["loss"] - golden.meta["loss"]) < 1e-10
+    np.savez(tmp_path / "theirs.npz", **theirs)
+    told = ["diff", str(tmp_path / "gpt2"), str(tmp_path / "theirs.npz")]
+    assert cli.main(told) == cli.main([*told, "--tolerance", "1e-9"]) == 0
+    theirs["value/blocks.0.add_2"] = theirs["value/blocks.0.add_2"] * (1 + 1e-7)
+    np.savez(tmp_path / "theirs.npz", **theirs)
+    assert cli.main(told) == 1
 
 
 def run_again(bundle):

@@ -55,6 +55,14 @@ def join(pattern: str) -> tuple[str, ...]:
     return tuple(before + choice + after for choice in choices.split(","))
 
 
+def layer(ours: str, official: str, *transforms: Transform) -> tuple[tuple, tuple]:
+    """Rows for a layer's weight, transformed, and for its bias."""
+    return (f"{ours}.weight", f"{official}.weight", *transforms), (
+        f"{ours}.bias",
+        f"{official}.bias",
+    )
+
+
 @dataclass(frozen=True)
 class Row:
     """Our name, or the names joined, for one official name; transforms apply to the official."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...checkpoint.configs import ConfigTable
-from ...checkpoint.names import NameTable, names
+from ...checkpoint.names import NameTable, layer, names
 
 _PARTS = ("weight", "bias")
 _LAYER = {  # ours: theirs, in block i
@@ -29,7 +29,7 @@ _DECODER = "cls.predictions.decoder"
 
 def _pairs(table, ours="", official=""):
     """Rows of weights and biases, of layers that are called thus."""
-    return [(f"{ours}{a}.{p}", f"{official}{b}.{p}") for a, b in table.items() for p in _PARTS]
+    return [row for a, b in table.items() for row in layer(f"{ours}{a}", f"{official}{b}")]
 
 
 def _body(ours, official):

@@ -3,18 +3,10 @@
 from __future__ import annotations
 
 from ...checkpoint.configs import ConfigTable
-from ...checkpoint.names import join, names, transpose
+from ...checkpoint.names import join, layer, names, transpose
 
 _QKV = "blocks.{}.attention.{query,key,value}"
 _CROSS = "blocks.{}.cross_attention"
-
-
-def _pair(ours, official, *transforms):
-    """A row for the weight, transformed, and a row for the bias."""
-    return (f"{ours}.weight", f"{official}.weight", *transforms), (
-        f"{ours}.bias",
-        f"{official}.bias",
-    )
 
 
 def _joined_pair(ours, official):
@@ -28,12 +20,12 @@ def _block(norm1, norm2):
     """Rows of a block with Conv1D layers, which store (in, out), and query, key, value in one."""
     h = "transformer.h.{}"
     return (
-        *_pair("blocks.{}.norm1", f"{h}.{norm1}"),
+        *layer("blocks.{}.norm1", f"{h}.{norm1}"),
         *_joined_pair(_QKV, f"{h}.attn.c_attn"),
-        *_pair("blocks.{}.attention.output", f"{h}.attn.c_proj", transpose),
-        *_pair("blocks.{}.norm2", f"{h}.{norm2}"),
-        *_pair("blocks.{}.mlp.up", f"{h}.mlp.c_fc", transpose),
-        *_pair("blocks.{}.mlp.down", f"{h}.mlp.c_proj", transpose),
+        *layer("blocks.{}.attention.output", f"{h}.attn.c_proj", transpose),
+        *layer("blocks.{}.norm2", f"{h}.{norm2}"),
+        *layer("blocks.{}.mlp.up", f"{h}.mlp.c_fc", transpose),
+        *layer("blocks.{}.mlp.down", f"{h}.mlp.c_proj", transpose),
     )
 
 
@@ -52,11 +44,11 @@ GPT2 = names(
     ("tokens.weight", "transformer.wte.weight"),
     ("positions.weight", "transformer.wpe.weight"),
     *_block("ln_1", "ln_2"),
-    *_pair("blocks.{}.cross_norm", "transformer.h.{}.ln_cross_attn"),
-    *_pair(f"{_CROSS}.query", "transformer.h.{}.crossattention.q_attn", transpose),
+    *layer("blocks.{}.cross_norm", "transformer.h.{}.ln_cross_attn"),
+    *layer(f"{_CROSS}.query", "transformer.h.{}.crossattention.q_attn", transpose),
     *_joined_pair(f"{_CROSS}.{{key,value}}", "transformer.h.{}.crossattention.c_attn"),
-    *_pair(f"{_CROSS}.output", "transformer.h.{}.crossattention.c_proj", transpose),
-    *_pair("norm", "transformer.ln_f"),
+    *layer(f"{_CROSS}.output", "transformer.h.{}.crossattention.c_proj", transpose),
+    *layer("norm", "transformer.ln_f"),
     tied={"lm_head.weight": "transformer.wte.weight"},
     ignored=(
         "transformer.h.{}.attn.bias",
@@ -72,15 +64,15 @@ GPT_NEO = names(
     "transformers.GPTNeoForCausalLM",
     ("tokens.weight", "transformer.wte.weight"),
     ("positions.weight", "transformer.wpe.weight"),
-    *_pair("blocks.{}.norm1", "transformer.h.{}.ln_1"),
+    *layer("blocks.{}.norm1", "transformer.h.{}.ln_1"),
     ("blocks.{}.attention.query.weight", "transformer.h.{}.attn.attention.q_proj.weight"),
     ("blocks.{}.attention.key.weight", "transformer.h.{}.attn.attention.k_proj.weight"),
     ("blocks.{}.attention.value.weight", "transformer.h.{}.attn.attention.v_proj.weight"),
-    *_pair("blocks.{}.attention.output", "transformer.h.{}.attn.attention.out_proj"),
-    *_pair("blocks.{}.norm2", "transformer.h.{}.ln_2"),
-    *_pair("blocks.{}.mlp.up", "transformer.h.{}.mlp.c_fc"),
-    *_pair("blocks.{}.mlp.down", "transformer.h.{}.mlp.c_proj"),
-    *_pair("norm", "transformer.ln_f"),
+    *layer("blocks.{}.attention.output", "transformer.h.{}.attn.attention.out_proj"),
+    *layer("blocks.{}.norm2", "transformer.h.{}.ln_2"),
+    *layer("blocks.{}.mlp.up", "transformer.h.{}.mlp.c_fc"),
+    *layer("blocks.{}.mlp.down", "transformer.h.{}.mlp.c_proj"),
+    *layer("norm", "transformer.ln_f"),
     tied={"lm_head.weight": "transformer.wte.weight"},
     ignored=("transformer.h.{}.attn.attention.bias", "transformer.h.{}.attn.attention.masked_bias"),
     optional_prefix="transformer.",

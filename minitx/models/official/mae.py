@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ...checkpoint.names import names
-from .vit import embedding, layer, lonely, timm_block, transformers4_block, transformers_block
+from ...checkpoint.names import layer, names
+from .vit import embedding, lonely, timm_block, transformers4_block, transformers_block
 
 AUTHORS = names(
     "facebookresearch.MaskedAutoencoderViT",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ...checkpoint.names import join, names
-from .vit import embedding, layer, timm_block
+from ...checkpoint.names import join, layer, names
+from .vit import embedding, timm_block
 
 
 def _token_layers(rows):

@@ -7,31 +7,26 @@ from functools import partial
 import numpy as np
 
 from ...checkpoint.configs import ConfigTable
-from ...checkpoint.names import Transform, join, names
+from ...checkpoint.names import Transform, join, layer, names
 
 row = Transform(partial(np.squeeze, axis=0), partial(np.expand_dims, axis=0))  # (1, V) <-> (V,)
 
 
-def pair(ours, official):
-    """A row for the weight and one for the bias."""
-    return tuple((f"{ours}.{part}", f"{official}.{part}") for part in ("weight", "bias"))
-
-
 def _torch_layers(ours, official, attentions, norms):
     """Rows of a stack; query, key and value are one array with a name of its own."""
-    block, layer = f"{ours}.blocks.{{}}", f"{official}.layers.{{}}"
+    block, theirs = f"{ours}.blocks.{{}}", f"{official}.layers.{{}}"
     for our_name, their_name in attentions:
         for part in ("weight", "bias"):
             yield (
                 join(f"{block}.{our_name}.{{query,key,value}}.{part}"),
-                f"{layer}.{their_name}.in_proj_{part}",
+                f"{theirs}.{their_name}.in_proj_{part}",
             )
-        yield from pair(f"{block}.{our_name}.output", f"{layer}.{their_name}.out_proj")
-    yield from pair(f"{block}.mlp.up", f"{layer}.linear1")
-    yield from pair(f"{block}.mlp.down", f"{layer}.linear2")
+        yield from layer(f"{block}.{our_name}.output", f"{theirs}.{their_name}.out_proj")
+    yield from layer(f"{block}.mlp.up", f"{theirs}.linear1")
+    yield from layer(f"{block}.mlp.down", f"{theirs}.linear2")
     for i, our_name in enumerate(norms, 1):
-        yield from pair(f"{block}.{our_name}", f"{layer}.norm{i}")
-    yield from pair(f"{ours}.norm", f"{official}.norm")
+        yield from layer(f"{block}.{our_name}", f"{theirs}.norm{i}")
+    yield from layer(f"{ours}.norm", f"{official}.norm")
 
 
 _SELF, _CROSS = ("attention", "self_attn"), ("cross_attention", "multihead_attn")
@@ -46,7 +41,7 @@ TORCH = names(
 
 
 def _marian_layers(side, attentions):
-    block, layer = f"{side}.blocks.{{}}", f"model.{side}.layers.{{}}"
+    block, theirs = f"{side}.blocks.{{}}", f"model.{side}.layers.{{}}"
     for attention, norm, their_attention in attentions:
         for our_name, their_name in (
             ("query", "q_proj"),
@@ -55,11 +50,11 @@ def _marian_layers(side, attentions):
             ("output", "out_proj"),
         ):
             ours, official = f"{attention}.{our_name}", f"{their_attention}.{their_name}"
-            yield from pair(f"{block}.{ours}", f"{layer}.{official}")
-        yield from pair(f"{block}.{norm}", f"{layer}.{their_attention}_layer_norm")
-    yield from pair(f"{block}.mlp.up", f"{layer}.fc1")
-    yield from pair(f"{block}.mlp.down", f"{layer}.fc2")
-    yield from pair(f"{block}.norm2", f"{layer}.final_layer_norm")
+            yield from layer(f"{block}.{ours}", f"{theirs}.{official}")
+        yield from layer(f"{block}.{norm}", f"{theirs}.{their_attention}_layer_norm")
+    yield from layer(f"{block}.mlp.up", f"{theirs}.fc1")
+    yield from layer(f"{block}.mlp.down", f"{theirs}.fc2")
+    yield from layer(f"{block}.norm2", f"{theirs}.final_layer_norm")
 
 
 _OWN = ("attention", "norm1", "self_attn")

@@ -5,15 +5,10 @@ The files of transformers' models in public repositories have the names of its v
 
 from __future__ import annotations
 
-from ...checkpoint.names import Transform, join, names
+from ...checkpoint.names import Transform, join, layer, names
 
 lonely = Transform(lambda x: x[0], lambda x: x[None])  # (1, ...) <-> (...)
 _QKV = "{query,key,value}"
-
-
-def layer(ours, official):
-    """Rows of a weight and a bias."""
-    return tuple((f"{ours}.{part}", f"{official}.{part}") for part in ("weight", "bias"))
 
 
 def embedding(cls, positions, ours=""):
