@@ -9,6 +9,8 @@ library to call.
 
 from __future__ import annotations
 
+import itertools
+
 import llvmlite.binding
 from llvmlite import ir
 from numba.core import cgutils, config, types
@@ -37,17 +39,17 @@ _FEW = ROWS // 3  # rows for which a lower tile wastes less
 TILE_BYTES = 2 * VECTOR_BYTES  # a tile's rows, in bytes: 2 vectors
 
 
-def multiply_tile(a, i, k, b, kb, jb, c, ic, jc, rows, depth, add):
+def multiply_tile(a, i, k, b, kb, jb, c, ic, jc, rows, columns, depth, add):
     """One tile of c = a @ b, or of c += a @ b if ``add``; all arrays have two axes.
 
-    c[ic : ic + ROWS, jc : jc + n] from a[i : i + rows, k : k + depth] and
-    b[kb : kb + depth, jb : jb + n], where n numbers fill ``TILE_BYTES`` and rows <= ROWS; the
-    tile's rows beyond ``rows`` hold anything.  Along their last axis b and c are contiguous.
-    Offsets instead of slices: each slice would count a reference.
+    c[ic : ic + rows, jc : jc + columns] from a[i : i + rows, k : k + depth] and
+    b[kb : kb + depth, jb : jb + columns], where 0 < rows <= ROWS, and columns is at most n, as many
+    numbers as fill ``TILE_BYTES``; n of each row of b are read, whatever they are.  Along their
+    last axis b and c are contiguous.  Offsets instead of slices: each slice would count a
+    reference.
     """
-    n = TILE_BYTES // c.itemsize
-    part = a[i : i + rows, k : k + depth] @ b[kb : kb + depth, jb : jb + n]
-    tile = c[ic : ic + rows, jc : jc + n]
+    part = a[i : i + rows, k : k + depth] @ b[kb : kb + depth, jb : jb + columns]
+    tile = c[ic : ic + rows, jc : jc + columns]
     tile[...] = tile + part if add else part
 
 
@@ -88,6 +90,16 @@ def choose(condition, a, b):
     return a if condition else b
 
 
+def address_of(context, builder, kind, array, row, column):
+    """The address of array[row, column], and the strides in bytes."""
+    array = arrayobj.make_array(kind)(context, builder, array)
+    strides = cgutils.unpack_tuple(builder, array.strides, 2)
+    offset = builder.add(builder.mul(row, strides[0]), builder.mul(column, strides[1]))
+    first = builder.ptrtoint(array.data, _I64)
+    real = context.get_data_type(kind.dtype)
+    return builder.inttoptr(builder.add(first, offset), real.as_pointer()), *strides
+
+
 @intrinsic
 def _choose(typingctx, condition, a, b):
     def generate(context, builder, signature, arguments):
@@ -97,26 +109,18 @@ def _choose(typingctx, condition, a, b):
 
 
 @intrinsic
-def _multiply_tile(typingctx, a, i, k, b, kb, jb, c, ic, jc, rows, depth, add):
+def _multiply_tile(typingctx, a, i, k, b, kb, jb, c, ic, jc, rows, columns, depth, add):
     n = types.intp
-    signature = types.void(a, n, n, b, n, n, c, n, n, n, n, types.boolean)
+    signature = types.void(a, n, n, b, n, n, c, n, n, n, n, n, types.boolean)
 
     def generate(context, builder, signature, arguments):
-        a, i, k, b, kb, jb, c, ic, jc, rows, depth, add = arguments
-
-        def at(position, array, row, column):
-            """The address of array[row, column], and the strides in bytes."""
-            array = arrayobj.make_array(signature.args[position])(context, builder, array)
-            strides = cgutils.unpack_tuple(builder, array.strides, 2)
-            offset = builder.add(builder.mul(row, strides[0]), builder.mul(column, strides[1]))
-            first = builder.ptrtoint(array.data, _I64)
-            return builder.inttoptr(builder.add(first, offset), real.as_pointer()), *strides
-
+        a, i, k, b, kb, jb, c, ic, jc, rows, columns, depth, add = arguments
         real = context.get_data_type(signature.args[6].dtype)
-        a_at, a_row, a_column = at(0, a, i, k)
-        b_at, b_row, _ = at(3, b, kb, jb)
-        c_at, c_row, _ = at(6, c, ic, jc)
-        call = [a_at, a_row, a_column, b_at, b_row, c_at, c_row, rows, depth, add]
+        kinds = signature.args
+        a_at, a_row, a_column = address_of(context, builder, kinds[0], a, i, k)
+        b_at, b_row, _ = address_of(context, builder, kinds[3], b, kb, jb)
+        c_at, c_row, _ = address_of(context, builder, kinds[6], c, ic, jc)
+        call = [a_at, a_row, a_column, b_at, b_row, c_at, c_row, rows, columns, depth, add]
         full, low = (_tile_function(builder.module, real, count) for count in (ROWS, _FEW))
         few = builder.icmp_signed("<=", rows, _I64(_FEW))
         builder.call(builder.select(few, low, full), call)
@@ -246,13 +250,13 @@ def _row_max_function(module: ir.Module, real: ir.Type) -> ir.Function:
 
 
 def _tile_function(module: ir.Module, real: ir.Type, count: int) -> ir.Function:
-    """void(a, row and column stride, b, row stride, c, row stride, rows <= count, depth, add)."""
+    """void(a, row and column stride, b, row stride, c, row stride, rows, columns, depth, add)."""
     size = 4 if isinstance(real, ir.FloatType) else 8
     width = VECTOR_BYTES // size
     pointer, vector = real.as_pointer(), ir.VectorType(real, width)
     kind = ir.FunctionType(
         ir.VoidType(),
-        [pointer, _I64, _I64, pointer, _I64, pointer, _I64, _I64, _I64, ir.IntType(1)],
+        [pointer, _I64, _I64, pointer, _I64, pointer, _I64, _I64, _I64, _I64, ir.IntType(1)],
     )
     function = cgutils.get_or_insert_function(module, kind, f"minitx_tile_{count}_f{8 * size}")
     if not function.is_declaration:
@@ -267,9 +271,11 @@ def _tile_function(module: ir.Module, real: ir.Type, count: int) -> ir.Function:
         ir.FunctionType(ir.VoidType(), [_I8.as_pointer(), _I32, _I32, _I32]),
         "llvm.prefetch.p0",
     )
-    a, a_row, a_column, b, b_row, c, c_row, rows, depth, add = function.args
+    a, a_row, a_column, b, b_row, c, c_row, rows, columns, depth, add = function.args
     entry, loop, done = (function.append_basic_block(name) for name in ("entry", "loop", "done"))
     builder = ir.IRBuilder(entry)
+    zero = ir.Constant(vector, [0.0] * width)
+    edge = builder.alloca(real, _I64(2 * width * count))
 
     def address(start, offset, kind):
         """``offset`` bytes from ``start``."""
@@ -296,16 +302,15 @@ def _tile_function(module: ir.Module, real: ir.Type, count: int) -> ir.Function:
     k = builder.phi(_I64)
     sums = [[builder.phi(vector) for _ in range(2)] for _ in range(count)]
     at = builder.mul(k, b_row)
-    columns = [load(b, builder.add(at, _I64(v * VECTOR_BYTES)), vector) for v in range(2)]
+    beside = [load(b, builder.add(at, _I64(v * VECTOR_BYTES)), vector) for v in range(2)]
     updated = []
     for r in range(count):
         x = load(a_rows[r], builder.mul(k, a_column), real)
         x = builder.insert_element(ir.Constant(vector, ir.Undefined), x, _I32(0))
         zeros = ir.Constant(ir.VectorType(_I32, width), [0] * width)
         x = builder.shuffle_vector(x, ir.Constant(vector, ir.Undefined), zeros)
-        updated.append([builder.call(multiply_add, [x, columns[v], sums[r][v]]) for v in range(2)])
+        updated.append([builder.call(multiply_add, [x, beside[v], sums[r][v]]) for v in range(2)])
     following = builder.add(k, _I64(1))
-    zero = ir.Constant(vector, [0.0] * width)
     for phi, start, new in [
         (k, _I64(0), following),
         *((sums[r][v], zero, updated[r][v]) for r in range(count) for v in range(2)),
@@ -321,19 +326,44 @@ def _tile_function(module: ir.Module, real: ir.Type, count: int) -> ir.Function:
             totals[r][v].add_incoming(zero, entry)
             totals[r][v].add_incoming(updated[r][v], loop)
 
-    def store(with_c):
-        for r in range(count):
-            for v in range(2):
-                at = builder.add(builder.mul(c_row, _I64(r)), _I64(v * VECTOR_BYTES))
-                x = totals[r][v]
-                x = builder.fadd(load(c, at, vector), x) if with_c else x
-                builder.store(x, address(c, at, vector)).align = size
+    def at_c(r, v):
+        offset = builder.add(builder.mul(c_row, _I64(r)), _I64(v * VECTOR_BYTES))
+        return address(c, offset, vector)
 
-    with builder.if_else(add) as (then, otherwise):
+    def store():
+        """All of the tile."""
+        with builder.if_else(add) as (then, otherwise):
+            for branch, with_c in (then, True), (otherwise, False):
+                with branch:
+                    for r, v in itertools.product(range(count), range(2)):
+                        x, at = totals[r][v], at_c(r, v)
+                        if with_c:
+                            before = builder.load(at)
+                            before.align = size
+                            x = builder.fadd(before, x)
+                        builder.store(x, at).align = size
+
+    def store_part():
+        """One by one, by way of the stack, only as many as ``rows`` and ``columns`` say."""
+        # (Masked stores are slow: where their lanes are off, the processor may stop to look.)
+        for r, v in itertools.product(range(count), range(2)):
+            place = builder.gep(edge, [_I64((2 * r + v) * width)])
+            builder.store(totals[r][v], builder.bitcast(place, vector.as_pointer())).align = size
+        with cgutils.for_range(builder, rows) as row:
+            target = address(c, builder.mul(c_row, row.index), real)
+            source = builder.gep(edge, [builder.mul(row.index, _I64(2 * width))])
+            with cgutils.for_range(builder, columns) as column:
+                at = builder.gep(target, [column.index])
+                x = builder.load(builder.gep(source, [column.index]))
+                x = builder.select(add, builder.fadd(builder.load(at), x), x)
+                builder.store(x, at)
+
+    is_whole = builder.and_(inside[-1], builder.icmp_signed("==", columns, _I64(2 * width)))
+    with builder.if_else(is_whole) as (then, otherwise):
         with then:
-            store(with_c=True)
+            store()
         with otherwise:
-            store(with_c=False)
+            store_part()
     builder.ret_void()
     return function
 

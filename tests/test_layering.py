@@ -14,7 +14,7 @@ ROOT = pathlib.Path(minitx.__file__).parent
 
 # Level, folder, files.  A folder's __init__ comes after its files, minitx/__init__ after all.
 HOUSE = """
-    0  .                coretype memory threads jitcache jit simd tasks
+    0  .                coretype memory threads jitcache jit simd packing tasks
     1  kernels          scalar sums activation embedding linalg norm optimizer softmax dropout
     1  kernels          patches resize pool batch_norm conv_blocks conv
     1  kernels          attention_tiles attention

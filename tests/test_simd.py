@@ -27,8 +27,8 @@ def normal(shape, dtype, seed=0):
 
 
 @jit(strided="a b c")
-def _tile(a, i, k, b, kb, jb, c, ic, jc, rows, depth, add):
-    multiply_tile(a, i, k, b, kb, jb, c, ic, jc, rows, depth, add)
+def _tile(a, i, k, b, kb, jb, c, ic, jc, rows, columns, depth, add):
+    multiply_tile(a, i, k, b, kb, jb, c, ic, jc, rows, columns, depth, add)
 
 
 _tile = compiled(_tile)
@@ -44,22 +44,24 @@ def in_layout(a, layout):
     return a[::-1, ::-1].copy()[::-1, ::-1] if layout == "reversed" else a
 
 
-def check_tile(dtype, rows, depth, add, layout="plain"):
+def check_tile(dtype, rows, depth, add, layout="plain", columns=None):
     """At offsets within larger arrays, of which nothing else may change."""
     width = TILE_BYTES // np.dtype(dtype).itemsize
+    columns = width if columns is None else columns
     a = in_layout(normal((rows + 3, depth + 2), dtype), layout)
     b = normal((depth + 1, width + 5), dtype, 1)
     c = normal((ROWS + 2, width + 7), dtype, 2)
     a[:2], a[2 + rows :], a[:, :1], a[:, 1 + depth :] = [np.nan] * 4
-    b[depth:], b[:, :3], b[:, 3 + width :] = [np.nan] * 3
+    b[depth:], b[:, :3], b[:, 3 + columns :] = [np.nan] * 3
     before = c.copy()
-    _tile(a, 2, 1, b, 0, 3, c, 1, 4, rows, depth, add)
-    expected = a[2 : 2 + rows, 1 : 1 + depth].astype(float) @ b[:depth, 3 : 3 + width].astype(float)
-    expected += before[1 : 1 + rows, 4 : 4 + width] if add else 0
+    _tile(a, 2, 1, b, 0, 3, c, 1, 4, rows, columns, depth, add)
+    expected = a[2 : 2 + rows, 1 : 1 + depth].astype(float)
+    expected = expected @ b[:depth, 3 : 3 + columns].astype(float)
+    expected += before[1 : 1 + rows, 4 : 4 + columns] if add else 0
     rtol = 2e-6 if dtype == np.float32 else 1e-14
-    got = c[1 : 1 + rows, 4 : 4 + width]
+    got = c[1 : 1 + rows, 4 : 4 + columns]
     np.testing.assert_allclose(got, expected, rtol=rtol, atol=20 * rtol)
-    c[1 : 1 + ROWS, 4 : 4 + width] = before[1 : 1 + ROWS, 4 : 4 + width]
+    got[...] = before[1 : 1 + rows, 4 : 4 + columns]
     np.testing.assert_array_equal(c, before)
 
 
@@ -69,6 +71,13 @@ def check_tile(dtype, rows, depth, add, layout="plain"):
 def test_a_tile_of_any_number_of_rows(rows, add, dtype):
     for depth in 0, 1, 7, 64:
         check_tile(dtype, rows, depth, add)
+
+
+@both_dtypes
+def test_a_tile_of_any_number_of_columns(dtype):
+    for columns in range(1, TILE_BYTES // np.dtype(dtype).itemsize):
+        for rows in 1, ROWS:
+            check_tile(dtype, rows, 5, columns % 2 == 0, columns=columns)
 
 
 @both_dtypes
@@ -85,7 +94,7 @@ def test_without_add_what_was_in_the_tile_does_not_matter(dtype):
     c = np.full((ROWS, width), np.nan, dtype)
     for depth in 0, 3:
         a, b = normal((ROWS, 3), dtype), normal((3, width), dtype)
-        _tile(a, 0, 0, b, 0, 0, c, 0, 0, ROWS, depth, False)
+        _tile(a, 0, 0, b, 0, 0, c, 0, 0, ROWS, width, depth, False)
         np.testing.assert_allclose(c, a[:, :depth] @ b[:depth], rtol=1e-5, atol=1e-6)
 
 
@@ -94,7 +103,7 @@ def test_a_tile_passes_nan_and_infinity_on(dtype):
     width = TILE_BYTES // np.dtype(dtype).itemsize
     a, b, c = np.ones((2, 2), dtype), np.ones((2, width), dtype), np.zeros((ROWS, width), dtype)
     a[0, 0], a[1, 1], b[1, 3] = np.nan, np.inf, 0
-    _tile(a, 0, 0, b, 0, 0, c, 0, 0, 2, 2, False)
+    _tile(a, 0, 0, b, 0, 0, c, 0, 0, 2, b.shape[1], 2, False)
     assert np.isnan(c[0]).all() and np.isnan(c[1, 3]) and np.isinf(np.delete(c[1], 3)).all()
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..jit import jit
+from ..packing import pack_columns
 from ..simd import TILE_BYTES, multiply_tile, row
 from .scalar import exp, uniform_jit
 
@@ -44,11 +45,17 @@ def copy(x, first, last, scale, out):
 @jit
 def copy_transposed(x, first, last, scale, out):
     """Rows first..last of x as columns of ``out``, zeros beyond."""
-    real = out.dtype.type
-    for d in range(x.shape[1]):
-        for i in range(last - first):
-            out[d, i] = x[first + i, d] * real(scale)
-        for i in range(last - first, out.shape[1]):
+    real, D, n = out.dtype.type, x.shape[1], last - first
+    if x.strides[1] == x.itemsize:
+        pack_columns(x, first, n, 0, D, out, 0)
+    else:
+        for d in range(D):
+            for i in range(n):
+                out[d, i] = x[first + i, d]
+    for d in range(D):
+        for i in range(n):
+            out[d, i] *= real(scale)
+        for i in range(n, out.shape[1]):
             out[d, i] = real(0)
 
 
@@ -80,7 +87,7 @@ def tile_scores(q, kT, s, mask, bias, b, h, i, n, j0, T, S, causal, window):
     hidden, shift, at = s.dtype.type(-np.inf), S - T, i % QUERIES
     lo, hi = grains(i, n, j0, S, causal, window, shift)
     for j in range(lo, hi, width(s)):
-        multiply_tile(q, i, 0, kT, 0, j, s, at, j, n, q.shape[1], False)
+        multiply_tile(q, i, 0, kT, 0, j, s, at, j, n, width(s), q.shape[1], False)
     for r in range(n):
         first, last = _seen(i + r, j0, S, causal, window, shift)
         if bias.size:
@@ -133,7 +140,7 @@ def add_weighted(weights, i, k, values, kv, c, ic, rows, depth, finite):
     """
     if finite:
         for d in range(0, c.shape[1], width(c)):
-            multiply_tile(weights, i, k, values, kv, d, c, ic, d, rows, depth, True)
+            multiply_tile(weights, i, k, values, kv, d, c, ic, d, rows, width(c), depth, True)
     else:
         for r in range(rows):
             for j in range(depth):

@@ -15,6 +15,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..jit import compiled, jit
+from ..packing import pack_columns
 from ..simd import ROWS, TILE_BYTES, VECTOR_BYTES, copy_vector, multiply_tile, row, wide_vectors
 from ..tasks import run_tasks
 
@@ -145,6 +146,8 @@ def _do_rows(
     tall = (o1 - o0 + ROWS - 1) // ROWS * ROWS
     panels, total = np.empty(wide // width * panel, x.dtype), np.empty((tall, wide), x.dtype)
     tiles, wT = panels.reshape(-1, width), w.T
+    if N < wide:  # what is there by chance may be too small to be fast
+        tiles[(wide // width - 1) * (panel // width) :] = x.dtype.type(0)
     for c0 in range(0, C, chunk):
         depth, more = min(chunk, C - c0) * T, c0 > 0
         for k in range(0, depth, T):
@@ -156,10 +159,12 @@ def _do_rows(
             for n in range(0, wide, width):
                 first = n // width * (panel // width)
                 if turned:
-                    multiply_tile(wT, 0, k, tiles, first, 0, total, o, n, have, depth, more)
+                    multiply_tile(wT, 0, k, tiles, first, 0, total, o, n, have, width, depth, more)
                 else:
                     top, left = g * O + o0 + o, c0 * T
-                    multiply_tile(w, top, left, tiles, first, 0, total, o, n, have, depth, more)
+                    multiply_tile(
+                        w, top, left, tiles, first, 0, total, o, n, have, width, depth, more
+                    )
     n, whole = 0, spread[0] == spread[1] == 1 and rows * columns == P
     while n < N:  # an image at a time, or else a row
         b, r = (f0 + n // columns) // rows, (f0 + n // columns) % rows
@@ -205,15 +210,10 @@ def _turn(task, y, out):
     p1, rows = min(P, p0 + _NEAR), y.reshape(B * O, P)
     for first in range(0, O, width):
         at = (first // width * B + b) * P
-        target = out[at + p0 : at + p1]
-        for lane in range(width):
-            if first + lane < O:
-                source = row(rows, b * O + first + lane, p0, p1)
-                for p in range(p1 - p0):
-                    target[p, lane] = source[p]
-            else:
-                for p in range(p1 - p0):
-                    target[p, lane] = y.dtype.type(0)
+        count = min(width, O - first)
+        pack_columns(rows, b * O + first, count, p0, p1, out, at)
+        for lane in range(count, width):
+            out[at + p0 : at + p1, lane] = y.dtype.type(0)
 
 
 @jit
@@ -244,7 +244,7 @@ def _do_channels(task, x, x_shape, dy, dw, windows, down, right, step, low, bloc
             for o in range(0, O, width):
                 first = (o // width * B * rows + f0) * columns
                 have = min(ROWS, K - k)
-                multiply_tile(patches, k, 0, dy, first, 0, total, k, o, have, n, True)
+                multiply_tile(patches, k, 0, dy, first, 0, total, k, o, have, width, n, True)
     for o in range(0, O, _LINES):
         for k in range(K):
             for near in range(o, min(O, o + _LINES)):

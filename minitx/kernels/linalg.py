@@ -15,12 +15,14 @@ import math
 import numpy as np
 
 from ..jit import COMPILED, compiled, jit, kernel
+from ..packing import pack_columns, pack_rows
 from ..simd import ROWS, TILE_BYTES, multiply_tile, row, wide_vectors
 from ..tasks import run_tasks
 from .activation import activate_ref, activate_row
 
 _DEPTH = 384  # of a block: so much of some rows of a fits into the first cache
 _BLOCK_ROWS, _BLOCK_COLUMNS = 192, 256  # at most: so much of b fits into the second
+_PART = 384  # of the sum, packed at once: what is packed stays in the caches
 _ENOUGH = 8  # blocks, to share out evenly
 _NEAR = 64  # rows packed together: near enough for the first cache and its table of pages
 _FEW_ROWS = 4  # a product with so few reads each number of b once: nothing to keep in cache
@@ -131,26 +133,15 @@ def _pack(task, x, out):
     chunks, panels = (K + _NEAR - 1) // _NEAR, (N + width - 1) // width
     i, k0 = task // chunks, task % chunks * _NEAR
     k1, x = min(K, k0 + _NEAR), x[i]
-    turned, xT = x.strides[1] != x.itemsize, x.T
     for panel in range(panels):
         first, j0 = (i * panels + panel) * K, panel * width
         count = min(width, N - j0)
-        if turned:
-            for j in range(count):
-                source = row(xT, j0 + j, k0, k1)
-                for k in range(k1 - k0):
-                    out[first + k0 + k, j] = source[k]
-        for k in range(k0, k1):
-            target = row(out, first + k, 0, width)
-            if not turned:
-                source = row(x, k, j0, j0 + count)
-                for quarter in range(count // 4):  # a loop of fixed length becomes one instruction
-                    for lane in range(4):
-                        target[4 * quarter + lane] = source[4 * quarter + lane]
-                for j in range(count // 4 * 4, count):
-                    target[j] = source[j]
-            for j in range(count, width):
-                target[j] = target.dtype.type(0)
+        if x.strides[1] == x.itemsize:
+            pack_rows(x, j0, count, k0, k1, out, first)
+        else:
+            pack_columns(x.T, j0, count, k0, k1, out, first)
+        for j in range(count, width):  # what is there by chance may be too small to be fast
+            out[first + k0 : first + k1, j] = out.dtype.type(0)
 
 
 @jit
@@ -164,48 +155,47 @@ def _packed(x, width, wanted):
 
 
 @jit
-def _do_block(task, a, b, bias, activation, y, z, block_rows, block_columns, a_panels, b_panels):
-    """z[i, i0:i1, j0:j1] = (a @ b)[i, i0:i1, j0:j1], tile by tile, and what follows."""
+def _do_block(task, a, b, y, z, start, bias, activation, rows, columns, a_panels, b_panels):
+    """z[i, i0:i1, j0:j1] += (a @ b)[i, i0:i1, j0:j1], tile by tile, and what follows at the end.
+
+    a and b are one part of the sum, of which ``start`` terms are in z; none if 0.
+    """
     wide_vectors()
     (M, N), K, width = z.shape[1:], a.shape[2], TILE_BYTES // z.itemsize
-    down, across = (M + block_rows - 1) // block_rows, (N + block_columns - 1) // block_columns
-    i, i0 = task // (down * across), task // across % down * block_rows
-    j0 = task % across * block_columns
-    i1, j1 = min(M, i0 + block_rows), min(N, j0 + block_columns)
+    down, across = (M + rows - 1) // rows, (N + columns - 1) // columns
+    i, i0 = task // (down * across), task // across % down * rows
+    j0 = task % across * columns
+    i1, j1 = min(M, i0 + rows), min(N, j0 + columns)
     a_first, b_first = i * ((M + ROWS - 1) // ROWS) * K, i * ((N + width - 1) // width) * K
     a, b, c, a_tiles = a[i], b[i], z[i], a_panels.T
-    edge = np.empty((ROWS, width), c.dtype)
-    if K == 0:
-        c[i0:i1, j0:j1] = c.dtype.type(0)
-    for k0 in range(0, K, _DEPTH):
-        depth, more = min(_DEPTH, K - k0), k0 > 0
+    for k0 in range(0, max(1, K), _DEPTH):
+        depth, more = min(_DEPTH, K - k0), start + k0 > 0
         for ic in range(i0, i1, ROWS):  # a tile's rows of a stay in the first cache
-            left, ia, ka, rows = a, ic, k0, min(ROWS, i1 - ic)
+            left, ia, ka, have = a, ic, k0, min(ROWS, i1 - ic)
             if a_panels.size:
                 left, ia, ka = a_tiles, 0, a_first + ic // ROWS * K + k0
             for j in range(j0, j1, width):
-                right, kb, jb, columns = b, k0, j, min(width, j1 - j)
+                right, kb, jb, wide = b, k0, j, min(width, j1 - j)
                 if b_panels.size:
                     right, kb, jb = b_panels, b_first + j // width * K + k0, 0
-                if rows == ROWS and columns == width:
-                    multiply_tile(left, ia, ka, right, kb, jb, c, ic, j, rows, depth, more)
-                else:
-                    multiply_tile(left, ia, ka, right, kb, jb, edge, 0, 0, rows, depth, False)
-                    for r in range(rows):
-                        for s in range(columns):
-                            before = c[ic + r, j + s] if more else c.dtype.type(0)
-                            c[ic + r, j + s] = before + edge[r, s]
-    _finish(bias, activation, y, z, i, i0, i1, j0, j1)
+                multiply_tile(left, ia, ka, right, kb, jb, c, ic, j, have, wide, depth, more)
+    if activation >= 0:
+        _finish(bias, activation, y, z, i, i0, i1, j0, j1)
 
 
 @jit(strided="a aT b")
-def _tiles(a, aT, b, bias, activation, y, z, block_rows, block_columns, pack_a, pack_b):
+def _tiles(a, aT, b, bias, activation, y, z, rows, columns, pack_a, pack_b):
     batch, M, N = z.shape
-    a_panels = _packed(aT, ROWS, pack_a)
-    b_panels = _packed(b, TILE_BYTES // z.itemsize, pack_b)
-    down, across = (M + block_rows - 1) // block_rows, (N + block_columns - 1) // block_columns
-    arguments = (a, b, bias, activation, y, z, block_rows, block_columns, a_panels, b_panels)
-    run_tasks(_do_block, batch * down * across, arguments)
+    K = a.shape[2]
+    tasks = batch * ((M + rows - 1) // rows) * ((N + columns - 1) // columns)
+    for k0 in range(0, max(K, 1), _PART):
+        k1 = min(K, k0 + _PART)
+        left, right = a[:, :, k0:k1], b[:, k0:k1]
+        a_panels = _packed(aT[:, k0:k1], ROWS, pack_a)
+        b_panels = _packed(right, TILE_BYTES // z.itemsize, pack_b)
+        last = activation if k1 == K else -1
+        more = y, z, k0, bias, last, rows, columns, a_panels, b_panels
+        run_tasks(_do_block, tasks, (left, right, *more))
 
 
 @jit
