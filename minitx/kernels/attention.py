@@ -29,11 +29,13 @@ from .attention_tiles import (
     QUERIES,
     add_weighted,
     copy,
+    copy_rows,
     copy_transposed,
     drop,
     exponentials,
     fill,
     grains,
+    keys_of,
     padded,
     slopes,
     tile_scores,
@@ -141,7 +143,7 @@ def _prepare(task, k, v, scale, kT, v_rows, finite):
     b, h, tile = task // (H * tiles), task // tiles % H, task % tiles
     j0, j1 = tile * KEYS, min(S, (tile + 1) * KEYS)
     copy_transposed(k[b, h], j0, j1, scale, kT[b, h, tile])
-    finite[b, h, tile] = copy(v[b, h], j0, j1, 1.0, v_rows[b, h, tile])
+    finite[b, h, tile] = copy(v[b, h], j0, j1, v_rows[b, h, tile])
 
 
 @jit
@@ -155,10 +157,10 @@ def _attend_queries(task, q, kT, v_rows, finite, mask, bias, causal, window, S, 
     b, h, block = task // (H * blocks), task // blocks % H, task % blocks
     block = block // 2 if block % 2 == 0 else blocks - 1 - block // 2  # short and long rows in turn
     i0, i1 = block * QUERIES, min(T, (block + 1) * QUERIES)
-    s = np.empty((QUERIES, KEYS), q.dtype)
-    acc = np.zeros((QUERIES, v_rows.shape[4]), q.dtype)
-    top, total = np.full(QUERIES, lowest), np.zeros(QUERIES, q.dtype)
-    q_head = q[b, h]
+    s = np.empty((i1 - i0, KEYS), q.dtype)
+    acc = np.zeros((i1 - i0, v_rows.shape[4]), q.dtype)
+    top, total = np.full(i1 - i0, lowest), np.zeros(i1 - i0, q.dtype)
+    q_head, y_head = q[b, h], y[b, h]
     for tile in range(kT.shape[2]):
         j0 = tile * KEYS
         for i in range(i0, i1, ROWS):
@@ -189,8 +191,9 @@ def _attend_queries(task, q, kT, v_rows, finite, mask, bias, causal, window, S, 
             )
     for r in range(i1 - i0):
         factor = zero if total[r] == zero else real(1) / total[r]
+        source, target = row(acc, r, 0, D), row(y_head, i0 + r, 0, D)
         for d in range(D):
-            y[b, h, i0 + r, d] = acc[r, d] * factor
+            target[d] = source[d] * factor
         lse[b, h, i0 + r] = (zero if top[r] == lowest else top[r]) + np.log(total[r])
 
 
@@ -245,8 +248,8 @@ def _attend_few(q, k, v, mask, bias, causal, window, scale, y, lse):
 def _attend(q, k, v, mask, bias, causal, window, scale, p, key, y, lse):
     (B, H, T, D), S = q.shape, k.shape[2]
     tiles, blocks = (S + KEYS - 1) // KEYS, (T + QUERIES - 1) // QUERIES
-    kT = np.empty((B, H, tiles, D, KEYS), q.dtype)
-    v_rows = np.empty((B, H, tiles, KEYS, padded(D, q)), q.dtype)
+    kT = np.empty((B, H, tiles, D, keys_of(S)), q.dtype)
+    v_rows = np.empty((B, H, tiles, keys_of(S), padded(D, q)), q.dtype)
     finite = np.empty((B, H, tiles), np.bool_)
     run_tasks(_prepare, B * H * tiles, (k, v, scale, kT, v_rows, finite))
     options = mask, bias, causal, window, S, p, key
@@ -268,21 +271,23 @@ def _attend_vjp_head(
     zero, shift = real(0), S - T
     depth = padded(D, q)
     q_rows, dy_rows = np.empty((T, depth), q.dtype), np.empty((T, depth), q.dtype)
-    dq_rows = np.zeros((T + ROWS, depth), q.dtype)
-    delta = np.zeros(T, q.dtype)
-    q_finite = copy(q[b, h], 0, T, 1.0, q_rows)
-    dy_finite = copy(dy[b, h], 0, T, 1.0, dy_rows)
+    dq_rows, delta = np.zeros((T, depth), q.dtype), np.empty(T, q.dtype)
+    q_finite = copy(q[b, h], 0, T, q_rows)
+    dy_finite = copy(dy[b, h], 0, T, dy_rows)
+    y_head = y[b, h]
     for i in range(T):
+        dy_row, y_row, dot = row(dy_rows, i, 0, D), row(y_head, i, 0, D), zero
         for d in range(D):
-            delta[i] += dy[b, h, i, d] * y[b, h, i, d]
-    k_rows = np.empty((KEYS, depth), q.dtype)
-    kT, vT = np.empty((D, KEYS), q.dtype), np.empty((D, KEYS), q.dtype)
-    s, ds = np.empty((QUERIES, KEYS), q.dtype), np.empty((QUERIES, KEYS), q.dtype)
-    reached = KEYS + ROWS  # by tiles that begin at a grain
-    dk_rows, dv_rows = np.empty((reached, depth), q.dtype), np.empty((reached, depth), q.dtype)
+            dot += dy_row[d] * y_row[d]
+        delta[i] = dot
+    queries, keys = min(T, QUERIES), keys_of(S)
+    k_rows = np.empty((keys, depth), q.dtype)
+    kT, vT = np.empty((D, keys), q.dtype), np.empty((D, keys), q.dtype)
+    s, ds = np.empty((queries, KEYS), q.dtype), np.empty((queries, KEYS), q.dtype)
+    dk_rows, dv_rows = np.empty((keys, depth), q.dtype), np.empty((keys, depth), q.dtype)
     for j0 in range(part * KEYS, S, parts * KEYS):
         j1 = min(S, j0 + KEYS)
-        k_finite = copy(k[b, h], j0, j1, 1.0, k_rows)
+        k_finite = copy(k[b, h], j0, j1, k_rows)
         copy_transposed(k[b, h], j0, j1, scale, kT)
         copy_transposed(v[b, h], j0, j1, 1.0, vT)
         dk_rows[:] = zero
@@ -292,7 +297,6 @@ def _attend_vjp_head(
             left, right = grains(i0, i1 - i0, j0, S, causal, window, shift)
             if left >= right:
                 continue
-            right = min(KEYS, left + (right - left + ROWS - 1) // ROWS * ROWS)  # of whole tiles
             for i in range(i0, i1, ROWS):
                 n = min(ROWS, i1 - i)
                 lo, hi = tile_scores(
@@ -315,21 +319,18 @@ def _attend_vjp_head(
                 if lo < hi:
                     seen = min(hi, j1 - j0) - lo
                     add_weighted(ds, i - i0, lo, k_rows, lo, dq_rows, i, n, seen, k_finite)
-            for j in range(left, min(right, j1 - j0), ROWS):
-                n = min(ROWS, j1 - j0 - j)
+            end = min(right, j1 - j0)
+            for j in range(left, end, ROWS):
+                n = min(ROWS, end - j)
                 first = max(0, j0 + j - shift - i0) if causal else 0  # the first query that sees j
                 count = i1 - i0 - first
                 if count > 0:
                     at = i0 + first
                     add_weighted(s.T, j, first, dy_rows, at, dv_rows, j, n, count, dy_finite)
                     add_weighted(ds.T, j, first, q_rows, at, dk_rows, j, n, count, q_finite)
-        for j in range(j1 - j0):
-            for d in range(D):
-                dk[b, h, j0 + j, d] = dk_rows[j, d]
-                dv[b, h, j0 + j, d] = dv_rows[j, d]
-    for i in range(T):
-        for d in range(D):
-            dq[part, b, h, i, d] = dq_rows[i, d]
+        copy_rows(dk_rows, j1 - j0, dk[b, h], j0)
+        copy_rows(dv_rows, j1 - j0, dv[b, h], j0)
+    copy_rows(dq_rows, T, dq[part, b, h], 0)
 
 
 @jit(strided="dy q k v y mask bias dq dk dv")
@@ -348,6 +349,11 @@ def _heads_last(B, H, T, D, dtype):
     return np.empty((B, T, H, D), dtype).swapaxes(1, 2)
 
 
+def _by_rows(x):
+    """x, contiguous along its last axis."""
+    return x if x.strides[3] == x.itemsize else np.ascontiguousarray(x)
+
+
 def _or_empty(mask, bias, dtype):
     """An absent mask or bias as an array without elements: one compilation serves all cases."""
     mask = np.empty((0, 0, 0, 0), bool) if mask is None else mask
@@ -359,8 +365,8 @@ def attend_jit(q, k, v, mask, bias, causal, window, scale, p, key):
     dtype = q.dtype.newbyteorder("=")
     y, lse = _heads_last(*q.shape, dtype), np.empty(q.shape[:3], dtype)
     options = *_or_empty(mask, bias, dtype), causal, window, scale
-    by_rows = all(x.strides[3] == x.itemsize and x.dtype.isnative for x in (q, k, v))
-    if q.shape[2] <= _FEW_QUERIES and not p and by_rows:
+    q, k, v = (_by_rows(x) for x in (q, k, v))
+    if q.shape[2] <= _FEW_QUERIES and not p:
         _attend_few(q, k, v, *options, y, lse)
     else:
         _attend(q, k, v, *options, p, key, y, lse)
@@ -375,6 +381,7 @@ def attend_vjp_jit(dy, q, k, v, y, lse, mask, bias, causal, window, scale, p, ke
     parts = max(1, min(-(-S // KEYS), _ENOUGH // max(1, B * H)))
     shares = dq[None] if parts == 1 else np.empty((parts, B, H, T, D), dtype)
     options = *_or_empty(mask, bias, dtype), causal, window, scale, p, key
+    dy, q, k, v, y = (_by_rows(x) for x in (dy, q, k, v, y))
     _attend_vjp(dy, q, k, v, y, lse, *options, shares, dk, dv)
     if parts > 1:
         np.sum(shares, axis=0, out=dq)

@@ -29,34 +29,46 @@ def padded(n, x):
 
 
 @jit
-def copy(x, first, last, scale, out):
+def keys_of(S):
+    """Keys of a tile, in whole grains: ``KEYS``, or all if there are fewer."""
+    return min(KEYS, (S + GRAIN - 1) // GRAIN * GRAIN)
+
+
+@jit
+def copy(x, first, last, out):
     """Rows first..last of x into the first columns of ``out``, zeros beyond -> are all finite?"""
     real, D = out.dtype.type, x.shape[1]
     total = real(0)
     for i in range(last - first):
+        source, target = row(x, first + i, 0, D), row(out, i, 0, out.shape[1])
         for d in range(D):
-            out[i, d] = x[first + i, d] * real(scale)
-            total += x[first + i, d] * real(0)
-        for d in range(D, out.shape[1]):
-            out[i, d] = real(0)
+            target[d] = source[d]
+            total += source[d] * real(0)
+        for d in range(D, target.size):
+            target[d] = real(0)
     return total == real(0)
 
 
 @jit
 def copy_transposed(x, first, last, scale, out):
-    """Rows first..last of x as columns of ``out``, zeros beyond."""
-    real, D, n = out.dtype.type, x.shape[1], last - first
-    if x.strides[1] == x.itemsize:
-        pack_columns(x, first, n, 0, D, out, 0)
-    else:
-        for d in range(D):
-            for i in range(n):
-                out[d, i] = x[first + i, d]
-    for d in range(D):
+    """Rows first..last of x, times ``scale``, as columns of ``out``, zeros beyond."""
+    real, n = out.dtype.type, last - first
+    pack_columns(x, first, n, 0, x.shape[1], out, 0)
+    for d in range(x.shape[1]):
+        target = row(out, d, 0, out.shape[1])
         for i in range(n):
-            out[d, i] *= real(scale)
-        for i in range(n, out.shape[1]):
-            out[d, i] = real(0)
+            target[i] *= real(scale)
+        for i in range(n, target.size):
+            target[i] = real(0)
+
+
+@jit
+def copy_rows(x, n, out, first):
+    """The first n rows of x to the rows of ``out`` from ``first`` on, as many columns as it has."""
+    for i in range(n):
+        source, target = row(x, i, 0, out.shape[1]), row(out, first + i, 0, out.shape[1])
+        for d in range(out.shape[1]):
+            target[d] = source[d]
 
 
 @jit
