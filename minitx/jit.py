@@ -20,6 +20,7 @@ from typing import Any
 import numba
 import numpy as np
 from numba import types
+from numba._dispatcher import compute_fingerprint
 from numba.core import config as numba_config
 from numba.extending import overload
 
@@ -112,7 +113,7 @@ class Compiled:
         self.dispatcher = dispatcher
         self.names = list(inspect.signature(dispatcher.py_func).parameters)
         self.free = [name in dispatcher.strided for name in self.names]
-        self.entries: dict[tuple, Callable] = {}
+        self.entries: dict[bytes, tuple[Callable, list[int], list[int]]] = {}
         if _CACHE is not None:
             saved, numba_config.CACHE_DIR = numba_config.CACHE_DIR, str(_CACHE)
             try:
@@ -121,30 +122,30 @@ class Compiled:
                 numba_config.CACHE_DIR = saved
 
     def __call__(self, *args: Any) -> Any:
-        key: list[Any] = []
-        values, work = list(args), 0
-        for i, value in enumerate(args):
-            if isinstance(value, np.ndarray):
-                dtype = value.dtype
-                if not (self.free[i] or value.flags.c_contiguous) or not dtype.isnative:
-                    values[i] = np.ascontiguousarray(value, dtype.newbyteorder("="))
-                key += dtype.num, value.ndim
-                work += value.size
-            else:
-                key.append(type(value))
-        kinds = tuple(key)
+        kinds, work = compute_fingerprint(args), 0  # dtypes and layouts, but not the byte order
         with _launching:
-            entry = self.entries.get(kinds)
-            if entry is None:
-                entry = self.entries[kinds] = self._compile(values)
-            return call(entry, values, work)
+            found = self.entries.get(kinds)
+            if found is None:
+                found = self.entries[kinds] = self._entry(args)
+            entry, arrays, unfit = found
+            for i in arrays:
+                x = args[i]
+                work += x.size
+                if not x.dtype.isnative:
+                    unfit = [*unfit, i]
+            if unfit:
+                args = tuple(_fitting(x) if i in unfit else x for i, x in enumerate(args))
+            return call(entry, args, work)
 
-    def _compile(self, values: list) -> Callable:
+    def _entry(self, args: tuple) -> tuple[Callable, list[int], list[int]]:
+        """Machine code, where arrays stand among the arguments, and which of them do not fit."""
+        arrays = [i for i, x in enumerate(args) if isinstance(x, np.ndarray)]
+        unfit = [i for i in arrays if not (self.free[i] or args[i].flags.c_contiguous)]
         signature = []
-        for value, free in zip(values, self.free, strict=True):
+        for value, free in zip(args, self.free, strict=True):
             if isinstance(value, np.ndarray):
-                layout = "A" if free else "C"
-                signature.append(types.Array(numba.from_dtype(value.dtype), value.ndim, layout))
+                dtype, layout = value.dtype.newbyteorder("="), "A" if free else "C"
+                signature.append(types.Array(numba.from_dtype(dtype), value.ndim, layout))
             else:
                 signature.append(_SCALARS.get(type(value)) or numba.typeof(value))
         timer = threading.Timer(_PATIENCE, _tell)
@@ -152,9 +153,13 @@ class Compiled:
         timer.start()
         try:
             with alone(_CACHE):
-                return self.dispatcher.compile(tuple(signature))
+                return self.dispatcher.compile(tuple(signature)), arrays, unfit
         finally:
             timer.cancel()
+
+
+def _fitting(x: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(x, x.dtype.newbyteorder("="))
 
 
 # ---- which of the two runs -----------------------------------------------------------------------
@@ -222,6 +227,7 @@ class Kernel:
         self.ref = ref
         self.twin = compiled(twin) if hasattr(twin, "py_func") or not COMPILED else twin
         self.rows = [name in rows.split() for name in inspect.signature(ref).parameters]
+        self.folds = any(self.rows)
         self.__doc__ = ref.__doc__
 
     def __call__(self, *args: Any) -> Any:
@@ -229,9 +235,11 @@ class Kernel:
 
     def jit(self, *args: Any) -> Any:
         """The compiled twin.  Arguments declared as ``rows`` reach it as (N, C)."""
-        if not any(self.rows):
+        if not self.folds:
             return self.twin(*args)
         shape = args[self.rows.index(True)].shape
+        if len(shape) == 2:
+            return self.twin(*args)
         if not shape:
             return self.ref(*args)  # a single number has no rows
         lead, count = shape[:-1], math.prod(shape[:-1])
