@@ -103,6 +103,9 @@ def _wrap(value: Any) -> Tensor:
     return tensor
 
 
+_ARRAYS = Tensor, np.ndarray
+
+
 def _value(x: Any) -> Any:
     return x.data if isinstance(x, Tensor) else x
 
@@ -158,7 +161,7 @@ def op(function: Callable | None = None, *, branch: Callable | None = None) -> A
     @functools.wraps(function)
     def apply(*args: Any, **options: Any) -> Tensor:
         observer = _state.observer
-        if observer or any(isinstance(x, Tensor | np.ndarray) for x in options.values()):
+        if observer or any(isinstance(x, _ARRAYS) for x in options.values()):
             bound = signature.bind(*args, **options)  # arrays given by name take their place
             bound.apply_defaults()
             args, options = bound.args, bound.kwargs

@@ -25,6 +25,7 @@ _BLOCK_ROWS, _BLOCK_COLUMNS = 192, 256  # at most: so much of b fits into the se
 _PART = 384  # of the sum, packed at once: what is packed stays in the caches
 _ENOUGH = 8  # blocks, to share out evenly
 _NEAR = 64  # rows packed together: near enough for the first cache and its table of pages
+_CROWDED = 8192  # bytes: rows so far apart share few places in the first cache
 _FEW_ROWS = 4  # a product with so few reads each number of b once: nothing to keep in cache
 _COLUMNS = 64  # that a task takes where there are no blocks
 
@@ -101,7 +102,8 @@ def _product(a, b, bias, activation):
         _few_rows(a, bT, bias, activation, y, z)
         return y, z
     whole = b.strides[2] == b.itemsize and N * b.itemsize % TILE_BYTES == 0
-    pack_a, pack_b = a.strides[2] != a.itemsize, not (whole and M <= _BLOCK_ROWS)
+    pack_a = a.strides[2] != a.itemsize or a.strides[1] % _CROWDED == 0
+    pack_b = not (whole and M <= _BLOCK_ROWS)
     blocks = _blocks(batch, M, N, z.itemsize)
     _tiles(a, aT, b, bias, activation, y, z, *blocks, pack_a, pack_b)
     return y, z
@@ -205,12 +207,25 @@ def _dot_columns(task, a, b, bias, activation, y, z):
     tasks = (N + _COLUMNS - 1) // _COLUMNS
     i, j0 = task // tasks, task % tasks * _COLUMNS
     j1 = min(N, j0 + _COLUMNS)
-    for j in range(j0, j1):
-        for m in range(M):
-            total = z.dtype.type(0)
-            for k in range(a.shape[2]):
-                total += a[i, m, k] * b[i, j, k]
-            z[i, m, j] = total
+    a, b, z_rows, K = a[i], b[i], z[i], a.shape[2]
+    whole = j0 + (j1 - j0) // 4 * 4
+    for m in range(M):
+        x = row(a, m, 0, K)
+        for j in range(j0, whole, 4):  # four streams from memory are faster than one
+            b0, b1 = row(b, j, 0, K), row(b, j + 1, 0, K)
+            b2, b3 = row(b, j + 2, 0, K), row(b, j + 3, 0, K)
+            s0 = s1 = s2 = s3 = z.dtype.type(0)
+            for k in range(K):
+                s0 += x[k] * b0[k]
+                s1 += x[k] * b1[k]
+                s2 += x[k] * b2[k]
+                s3 += x[k] * b3[k]
+            z_rows[m, j], z_rows[m, j + 1], z_rows[m, j + 2], z_rows[m, j + 3] = s0, s1, s2, s3
+        for j in range(whole, j1):
+            total, weights = z.dtype.type(0), row(b, j, 0, K)
+            for k in range(K):
+                total += x[k] * weights[k]
+            z_rows[m, j] = total
     _finish(bias, activation, y, z, i, 0, M, j0, j1)
 
 

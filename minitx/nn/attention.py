@@ -138,7 +138,8 @@ class MultiHeadAttention(Module):
             if cache is None:
                 return self.output(ops.self_attend(qkv, self.heads, mask, **settings))
             _check_constant(qkv)
-            q, k, v = (split(part) for part in np.split(qkv.data, 3, axis=-1))
+            heads = qkv.data.reshape(B, T, 3, self.heads, C // self.heads)
+            q, k, v = heads.transpose(2, 0, 3, 1, 4)  # B T 3 H D -> 3 B H T D
             k, v = cache.append(k, v)
         y = ops.attend(q, k, v, mask, **settings)
         return self.output(y.transpose(0, 2, 1, 3).reshape(B, T, C))  # B H T D -> B T (H D)

@@ -21,9 +21,11 @@ def transpose(x, *axes):
     if len(axes) == 1 and not isinstance(axes[0], int | np.integer):
         axes = axes[0]
     axes = tuple(axes) if axes else tuple(reversed(range(x.ndim)))
-    y = x.transpose(axes)
-    back = np.argsort(np.asarray(axes, int) % max(x.ndim, 1))
-    return y, lambda dy: (dy.transpose(back),)
+
+    def vjp(dy):
+        return (dy.transpose(np.argsort(np.asarray(axes, int) % max(x.ndim, 1))),)
+
+    return x.transpose(axes), vjp
 
 
 @op
@@ -84,9 +86,12 @@ def _side_by_side(xs, axis):
 @op
 def _concatenate(*xs, axis):
     y = _side_by_side(xs, axis)
-    y = np.concatenate(xs, axis=axis) if y is None else y
-    stops = np.cumsum([x.shape[axis] for x in xs])[:-1]
-    return y, lambda dy: tuple(np.split(dy, stops, axis=axis))
+
+    def vjp(dy):
+        stops = np.cumsum([x.shape[axis] for x in xs])[:-1]
+        return tuple(np.split(dy, stops, axis=axis))
+
+    return np.concatenate(xs, axis=axis) if y is None else y, vjp
 
 
 def concatenate(xs, axis=0) -> Tensor:
