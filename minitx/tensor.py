@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from . import kernels
 from .observer import Observer
 from .operators import Operators
 
@@ -241,7 +242,7 @@ def _walk_back(root: Tensor, cotangent: np.ndarray, keep_graph: bool) -> None:
             if tensor.grad is None:
                 tensor.grad = gradient.copy()
             else:
-                tensor.grad += gradient
+                kernels.add(tensor.grad, gradient, tensor.grad)
         if node is None:
             continue
         for x, g in zip(node.inputs, _pull(node, gradient), strict=True):
@@ -249,7 +250,7 @@ def _walk_back(root: Tensor, cotangent: np.ndarray, keep_graph: bool) -> None:
                 continue
             if x not in pending:
                 heapq.heappush(heap, _by_age(x))
-            pending[x] = pending[x] + g if x in pending else g
+            pending[x] = kernels.add(pending[x], g) if x in pending else g
         if not keep_graph:
             node.vjp = None
             node.inputs = []

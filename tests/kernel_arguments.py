@@ -206,6 +206,17 @@ def _linear(draw):
     return x, weight, bias, draw(activations)
 
 
+# sums
+
+
+@arguments_of("add")
+def _add(draw):
+    shape = draw(st.sampled_from([(), (3,), (2, 20_000), (200, 100)]))
+    other = shape[1:] if draw(st.booleans()) else shape
+    dtype, rng = draw(dtypes), np.random.default_rng(draw(seeds))
+    return tuple(np.asarray(rng.normal(size=size), dtype) for size in (shape, other))
+
+
 # optimisation
 
 

@@ -87,6 +87,7 @@ def cases(name, dtype):
         "activate": lambda: [(x, activation) for activation in range(5)],
         "activate_vjp": lambda: [(dy, x, activation) for activation in range(5)],
         "adamw": lambda: [(param, grad, m, v, 1.0, 1e-3, 0.9, 0.999, 1e-8, 0.1, 3)],
+        "add": lambda: [(grad, v)],
         "attend": lambda: [forward for forward, _ in attention(normal, rng)],
         "attend_vjp": lambda: [backward for _, backward in attention(normal, rng)],
         "batch_norm": lambda: [(image, *channels, more, True) for more in (None, 2 * image)],

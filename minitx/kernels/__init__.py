@@ -16,7 +16,7 @@ from .patches import fold, unfold, windows_of
 from .pool import max_pool, max_pool_vjp, window_sums, window_sums_vjp
 from .resize import FILTERS, resize_matrix
 from .softmax import cross_entropy, cross_entropy_vjp, log_softmax, softmax, softmax_vjp
-from .sums import column_sums
+from .sums import add, column_sums
 
 __all__ = [
     "ACTIVATIONS",
@@ -24,6 +24,7 @@ __all__ = [
     "activate",
     "activate_vjp",
     "adamw",
+    "add",
     "attend",
     "attend_dbias",
     "attend_vjp",

@@ -1,13 +1,14 @@
-"""Sums over many rows, cut into chunks that do not depend on the number of threads."""
+"""Sums of two arrays, and over many rows, in pieces that do not depend on the number of threads."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from ..jit import jit, kernel
+from ..jit import COMPILED, compiled, jit, kernel
 from ..simd import wide_vectors
 from ..tasks import run_tasks
 
+_PIECE = 16384  # elements that one task adds; fewer are not worth waking a thread
 CHUNK = 64  # rows that one task takes; fixed, so that sums are, too
 
 
@@ -60,3 +61,44 @@ def column_sums_jit(x):
 
 
 column_sums = kernel(column_sums_ref, column_sums_jit, rows="x")
+
+
+def add_ref(a, b, out=None):
+    """a + b, broadcast; into ``out`` if given, which may be one of them."""
+    return np.add(a, b, out=out)
+
+
+def add_jit(a, b, out=None):
+    if not (
+        COMPILED and np.size(a) >= _PIECE and _alike([x for x in (a, b, out) if x is not None])
+    ):
+        return np.add(a, b, out=out)
+    out = np.empty_like(a) if out is None else out
+    _add(*(x.reshape(a.size) for x in (a, b, out)))
+    return out
+
+
+def _alike(arrays):
+    """Whether these are contiguous arrays of one shape and one dtype that we compile for."""
+    if not all(isinstance(x, np.ndarray) and x.flags.carray for x in arrays):
+        return False
+    kinds = {(x.shape, x.dtype) for x in arrays}
+    return len(kinds) == 1 and arrays[0].dtype.char in "fd"
+
+
+@jit
+def _add_piece(task, a, b, out):
+    wide_vectors()
+    part = slice(task * _PIECE, (task + 1) * _PIECE)
+    a, b, out = a[part], b[part], out[part]
+    for i in range(out.size):
+        out[i] = a[i] + b[i]
+
+
+@jit
+def _add(a, b, out):
+    run_tasks(_add_piece, (out.size + _PIECE - 1) // _PIECE, (a, b, out))
+
+
+_add = compiled(_add)
+add = kernel(add_ref, add_jit)

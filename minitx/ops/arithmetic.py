@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from .. import kernels
 from ..tensor import op
 
 
 @op
 def add(a, b):
-    return a + b, lambda dy: (dy, dy)
+    return kernels.add(a, b), lambda dy: (dy, dy)
 
 
 @op
