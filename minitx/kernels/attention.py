@@ -288,10 +288,10 @@ def _attend_vjp_head(
     for j0 in range(part * KEYS, S, parts * KEYS):
         j1 = min(S, j0 + KEYS)
         k_finite = copy(k[b, h], j0, j1, k_rows)
-        copy_transposed(k[b, h], j0, j1, scale, kT)
-        copy_transposed(v[b, h], j0, j1, 1.0, vT)
-        dk_rows[:] = zero
-        dv_rows[:] = zero
+        for x, factor, out in ((k[b, h], scale, kT), (v[b, h], 1.0, vT)):
+            copy_transposed(x, j0, j1, factor, out)
+        for out in (dk_rows, dv_rows):
+            out[:] = zero
         for i0 in range(0, T, QUERIES):
             i1 = min(T, i0 + QUERIES)
             left, right = grains(i0, i1 - i0, j0, S, causal, window, shift)
@@ -326,10 +326,13 @@ def _attend_vjp_head(
                 count = i1 - i0 - first
                 if count > 0:
                     at = i0 + first
-                    add_weighted(s.T, j, first, dy_rows, at, dv_rows, j, n, count, dy_finite)
-                    add_weighted(ds.T, j, first, q_rows, at, dk_rows, j, n, count, q_finite)
-        copy_rows(dk_rows, j1 - j0, dk[b, h], j0)
-        copy_rows(dv_rows, j1 - j0, dv[b, h], j0)
+                    for weights, values, out, finite in (
+                        (s.T, dy_rows, dv_rows, dy_finite),
+                        (ds.T, q_rows, dk_rows, q_finite),
+                    ):
+                        add_weighted(weights, j, first, values, at, out, j, n, count, finite)
+        for x, out in ((dk_rows, dk[b, h]), (dv_rows, dv[b, h])):
+            copy_rows(x, j1 - j0, out, j0)
     copy_rows(dq_rows, T, dq[part, b, h], 0)
 
 
