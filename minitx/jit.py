@@ -148,12 +148,17 @@ class Compiled:
                 signature.append(types.Array(numba.from_dtype(dtype), value.ndim, layout))
             else:
                 signature.append(_SCALARS.get(type(value)) or numba.typeof(value))
+        compiled = self.dispatcher.overloads.get(tuple(signature))
+        code = compiled.entry_point if compiled else self._compile(tuple(signature))
+        return code, arrays, unfit
+
+    def _compile(self, signature: tuple) -> Callable:
         timer = threading.Timer(_PATIENCE, _tell)
         timer.daemon = True
         timer.start()
         try:
             with alone(_CACHE):
-                return self.dispatcher.compile(tuple(signature)), arrays, unfit
+                return self.dispatcher.compile(signature)
         finally:
             timer.cancel()
 

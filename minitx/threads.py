@@ -20,6 +20,7 @@ from typing import Any
 
 import numba
 import numpy as np
+from numba.np.ufunc import parallel
 
 # Between two kernels GNU OpenMP's threads spin, as if forever; with another program on the cores,
 # every kernel then waits for the scheduler (ten times slower, measured).  This bounds the spinning.
@@ -57,23 +58,35 @@ def get_threads() -> int:
     return _wanted or numba.get_num_threads()
 
 
-def call(entry: Callable, arguments: list, work: int) -> Any:
+def call(entry: Callable, arguments: tuple, work: int) -> Any:
     """``entry(*arguments)`` on as many threads as set_threads said; on one if the work is small.
 
     work: the number of elements.  Numba counts per Python thread, so the calling one is told first.
     """
     if _taken is None:
         _quiet_blas()
+    get_count, set_count = _counters()
     if _thread.count != _wanted:
-        numba.set_num_threads(_wanted)
+        set_count(_wanted)
         _thread.count = _wanted
-    if work >= _WORTH_WAKING or (count := numba.get_num_threads()) == 1:
+    if work >= _WORTH_WAKING or (count := get_count()) == 1:
         return entry(*arguments)
-    numba.set_num_threads(1)
+    set_count(1)
     try:
         return entry(*arguments)
     finally:
-        numba.set_num_threads(count)
+        set_count(count)
+
+
+@functools.cache
+def _counters() -> tuple[Callable, Callable]:
+    """Numba's functions that read and set the calling thread's number of threads.
+
+    Those that it offers take a lock between processes at each call, which is slower than a small
+    kernel; these are underneath.  They are there once its pool is.
+    """
+    numba.get_num_threads()
+    return parallel._get_num_threads, parallel._set_num_threads
 
 
 def launched() -> bool:

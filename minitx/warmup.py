@@ -70,10 +70,10 @@ def watched(tell: Callable[[str, float, bool], None]) -> Iterator[None]:
     """
     compile_ = Compiled._compile
 
-    def compile_and_tell(self: Compiled, values: list) -> Callable:
+    def compile_and_tell(self: Compiled, signature: tuple) -> Callable:
         hits, begun = self.dispatcher.stats.cache_hits, time.perf_counter()
         before = sum(hits.values())
-        entry = compile_(self, values)
+        entry = compile_(self, signature)
         name = self.dispatcher.py_func.__name__.strip("_").removesuffix("_jit")
         tell(name, time.perf_counter() - begun, sum(hits.values()) == before)
         return entry
