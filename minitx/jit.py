@@ -113,6 +113,7 @@ class Compiled:
         self.dispatcher = dispatcher
         self.names = list(inspect.signature(dispatcher.py_func).parameters)
         self.free = [name in dispatcher.strided for name in self.names]
+        self.codes: dict[tuple, Callable] = {}
         self.entries: dict[bytes, tuple[Callable, list[int], list[int]]] = {}
         if _CACHE is not None:
             saved, numba_config.CACHE_DIR = numba_config.CACHE_DIR, str(_CACHE)
@@ -148,8 +149,8 @@ class Compiled:
                 signature.append(types.Array(numba.from_dtype(dtype), value.ndim, layout))
             else:
                 signature.append(_SCALARS.get(type(value)) or numba.typeof(value))
-        compiled = self.dispatcher.overloads.get(tuple(signature))
-        code = compiled.entry_point if compiled else self._compile(tuple(signature))
+        kinds = tuple(signature)
+        code = self.codes[kinds] = self.codes.get(kinds) or self._compile(kinds)
         return code, arrays, unfit
 
     def _compile(self, signature: tuple) -> Callable:
