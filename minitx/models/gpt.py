@@ -233,8 +233,9 @@ class GPT(Pretrained, Encoder):
             if not use_cache or not caches or known >= ids.shape[1]:
                 caches, known = [KVCache(self.config.context) for _ in self.blocks], 0
             positions = np.maximum(seen.cumsum(axis=1) - 1, 0)[:, known:]
+            mask = None if seen.all() else seen
             with evaluating(modules):
-                hidden = self(ids[:, known:], positions=positions, mask=seen, caches=caches)
+                hidden = self(ids[:, known:], positions=positions, mask=mask, caches=caches)
                 logits = self.logits(hidden[:, -1]).data  # B V
             token = sample(logits, *sampling)
             yield token

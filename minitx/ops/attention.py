@@ -78,7 +78,8 @@ def _settings(q, k, v, mask, bias, causal, window, scale, dropout, rng):
     key = draw_key("attend", rng) if dropout else np.uint64(0)
     scale = 1 / math.sqrt(D) if scale is None else float(scale)
     mask, bias = (
-        None if x is None else np.broadcast_to(x, (*x.shape[:3], S)) for x in (mask, bias)
+        x if x is None or x.shape[3] == S else np.broadcast_to(x, (*x.shape[:3], S))
+        for x in (mask, bias)
     )
     return mask, bias, bool(causal), int(window), scale, float(dropout), key
 
