@@ -29,7 +29,7 @@ from .base import (
     read_json,
     tokens_by_id,
 )
-from .merges import MAX_SYMBOLS, Pair, apply_merges, learn_merges
+from .merges import Pair, apply_merges, learn_merges
 from .pretokenize import split_words
 from .subwords import Pieces, SubwordTokenizer
 

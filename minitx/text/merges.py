@@ -7,13 +7,13 @@ Both are done incrementally, with a heap; no step looks again at what the step b
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from heapq import heapify, heappop, heappush
-from operator import add
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from heapq import heappop, heappush
+
+import numpy as np
 
 Pair = tuple[int, int]  # ids of two neighbouring symbols
-MAX_SYMBOLS = 0x110000  # learn_merges spells symbols as code points
+_NOTHING = -1  # in place of a symbol: swallowed by its neighbour, or beyond the ends of a word
 
 
 def learn_merges(
@@ -30,53 +30,93 @@ def learn_merges(
     `alphabet` has such symbols too, and from its second character on, a word is made of them.
     Among equally frequent pairs the smaller left id wins, then the smaller right id.
     `progress(done, wanted)` is called after each merge.  A merge takes time in proportion to the
-    length of the distinct words that hold its pair.
+    occurrences of its pair in distinct words.
     Returns all symbols by id, alphabet first, and the merges, "left right" each; merge n makes
     symbol len(alphabet) + n.
+
+    All occurrences of a pair come into being at once, with the newer of its symbols, and from then
+    on there can only be fewer.  So it is enough to count a pair at its birth, and again when it
+    seems to be the most frequent one.
     """
     symbols = list(alphabet)
     merges: list[str] = []
-    # A word is respelled with chr(id) for each symbol.  Then a pair is a str of length two, merging
-    # it is str.replace, and comparing two pairs compares their ids.
-    first, other = (
-        str.maketrans({s[-1]: chr(id) for id, s in enumerate(alphabet) if s == mark + s[-1]})
-        for mark in ("", inside)
-    )
-    spelled = [word[:1].translate(first) + word[1:].translate(other) for word in words]
-    often = list(words.values())
-    counts: Counter[str] = Counter()  # pair -> occurrences
-    holders: defaultdict[str, set[int]] = defaultdict(set)  # pair -> words that have or had it
-    for w, word in enumerate(spelled):
-        for pair in map(add, word, word[1:]):
-            counts[pair] += often[w]
-            holders[pair].add(w)
-    heap = [(-count, pair) for pair, count in counts.items()]
-    heapify(heap)
+    line = _Line(words, alphabet, inside)
+    heap: list[tuple[int, int, np.ndarray, Iterator]] = []
 
+    def offer(pairs: Iterator[tuple]) -> None:  # the first one, and when that is taken, the next
+        for negative, pair, places in pairs:
+            heappush(heap, (negative, pair, places, pairs))
+            break
+
+    offer(line.pairs(np.arange(len(line.symbols), dtype=np.int32)))
     while heap and len(merges) < wanted:
-        negative, pair = heappop(heap)
-        if -negative != counts[pair]:  # out of date: every change pushes a new entry
+        negative, pair, places, rarer = heappop(heap)
+        offer(rarer)
+        places = places[line.pair(places) == pair]
+        if (count := int(line.often[places].sum())) < -negative:
+            offer(iter([(-count, pair, places)] if count else []))
             continue
-        left, right = (symbols[ord(character)] for character in pair)
-        merged = chr(len(symbols))
+        left, right = (symbols[id] for id in divmod(pair, 1 << 32))
+        touched = line.merge(pair, places, len(symbols))
         symbols.append(left + right.removeprefix(inside))
         merges.append(f"{left} {right}")
-        changes: Counter[str] = Counter()
-        for w in holders.pop(pair):
-            old = spelled[w]
-            new = spelled[w] = old.replace(pair, merged)
-            for gone in map(add, old, old[1:]):
-                changes[gone] -= often[w]
-            for come in map(add, new, new[1:]):
-                changes[come] += often[w]
-                holders[come].add(w)
-        for changed, change in changes.items():
-            counts[changed] += change
-            if change and counts[changed]:
-                heappush(heap, (-counts[changed], changed))
+        offer(line.pairs(touched))
         if progress:
             progress(len(merges), wanted)
     return symbols, merges
+
+
+class _Line:
+    """All words in a row, as symbols that know their neighbours.  A place is that of a symbol."""
+
+    def __init__(self, words: Mapping[str, int], alphabet: Sequence[str], inside: str):
+        lengths = np.fromiter(map(len, words), np.int64, len(words)) + 1  # _NOTHING ends each word
+        ends = np.cumsum(lengths) - 1
+        text = np.frombuffer("\0".join([*words, ""]).encode("utf-32-le"), np.uint32)
+        first, other = (np.full(0x110000, _NOTHING, np.int32) for _ in range(2))
+        for id, symbol in enumerate(alphabet):
+            for ids, mark in ((first, ""), (other, inside)):
+                if symbol == mark + symbol[-1]:
+                    ids[ord(symbol[-1])] = id
+        self.symbols = other[text]
+        starts = ends + 1 - lengths
+        self.symbols[starts] = first[text[starts]]
+        self.symbols[ends] = _NOTHING
+        self.often = np.repeat(np.fromiter(words.values(), np.int64, len(words)), lengths)
+        self.before = np.arange(-1, len(text) - 1, dtype=np.int32)  # place -1 is the last one
+        self.after = np.arange(1, len(text) + 1, dtype=np.int32) % max(1, len(text))
+
+    def pair(self, places: np.ndarray) -> np.ndarray:
+        """The symbol at each place and the one after it, as one number; below 0 if one is none."""
+        return self.symbols[places].astype(np.int64) << 32 | self.symbols[self.after[places]]
+
+    def pairs(self, places: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:
+        """All pairs at these places, the most frequent first: (-count, pair, its places)."""
+        pair = self.pair(places)
+        order = np.argsort(pair)[np.count_nonzero(pair < 0) :]
+        places = places[order]
+        kinds, starts = np.unique(pair[order], return_index=True)
+        negative = -np.add.reduceat(self.often[places], starts) if len(places) else starts
+        ends = np.append(starts[1:], len(places))
+        return (
+            (int(negative[n]), int(kinds[n]), places[starts[n] : ends[n]])
+            for n in np.argsort(negative, kind="stable")
+        )
+
+    def merge(self, pair: int, places: np.ndarray, merged: int) -> np.ndarray:
+        """Put one symbol in place of two; returns the places where there are new pairs."""
+        if pair >> 32 == pair & 0xFFFFFFFF:  # then occurrences can overlap: every other one of a run
+            places = np.sort(places)
+            n = np.arange(len(places))
+            follows = np.append(False, self.after[places[:-1]] == places[1:])
+            places = places[(n - np.maximum.accumulate(np.where(follows, 0, n))) % 2 == 0]
+        second = self.after[places]
+        self.symbols[places] = merged
+        self.symbols[second] = _NOTHING
+        self.after[places] = after = self.after[second]
+        self.before[after] = places
+        left = self.before[places]
+        return np.append(left[self.symbols[left] != merged], places)
 
 
 def apply_merges(word: Sequence[int], merges: Mapping[Pair, tuple[int, int]]) -> list[int]:

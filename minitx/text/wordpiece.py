@@ -21,7 +21,7 @@ import numpy as np
 
 from .base import AnyPath, check_kind, check_strings, check_text, read_config
 from .cleaning import Cleaning
-from .merges import MAX_SYMBOLS, learn_merges
+from .merges import learn_merges
 from .subwords import Pieces, SubwordTokenizer
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # in the order of their ids
