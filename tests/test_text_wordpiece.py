@@ -190,7 +190,7 @@ def test_training_has_limits():
     assert pieces(small, "aab abc") == ["aab", "[UNK]"]
     assert WordPieceTokenizer.train("", 5).tokens == SPECIAL
     assert "[MASK]" not in "".join(WordPieceTokenizer.train("[MASK]x" * 9, 99).tokens[5:])
-    with pytest.raises(ValueError, match="from 9 .5 special tokens and 4 characters.* got 8"):
+    with pytest.raises(ValueError, match="at least 9 .5 special tokens and 4 characters.* got 8"):
         WordPieceTokenizer.train("ab ba", 8)
     told = []
     WordPieceTokenizer.train("abab", 11, progress=lambda *done: told.append(done))

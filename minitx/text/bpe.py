@@ -13,8 +13,11 @@ gives the same ids unless two merges make the same symbol, which in its publishe
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +44,7 @@ ALPHABET = {byte: chr(byte) for byte in _VISIBLE}
 ALPHABET |= {byte: chr(0x100 + n) for n, byte in enumerate(_HIDDEN)}
 _BYTES = {character: byte for byte, character in ALPHABET.items()}
 
+_CHARACTER = re.compile(rb"[^\x80-\xbf][\x80-\xbf]*|[\x80-\xbf]+")  # or a part of one, in UTF-8
 _END = "<|endoftext|>"  # GPT-2's only special token
 
 
@@ -117,10 +121,10 @@ class BPETokenizer(SubwordTokenizer):
         """
         check_text(text, "BPETokenizer.train")
         blank = cls([*ALPHABET.values(), *special_tokens], [], special_tokens)
-        if not blank.vocab_size <= vocab_size <= MAX_SYMBOLS:
+        if vocab_size < blank.vocab_size:
             raise ValueError(
-                f"BPETokenizer.train: vocab_size must be from {blank.vocab_size} (256 bytes and "
-                f"{len(special_tokens)} special tokens) to {MAX_SYMBOLS}, got {vocab_size}"
+                f"BPETokenizer.train: vocab_size must be at least {blank.vocab_size} (256 bytes "
+                f"and {len(special_tokens)} special tokens), got {vocab_size}"
             )
         words: Counter[str] = Counter()
         for part in blank._special.split(text)[::2]:
@@ -134,7 +138,12 @@ class BPETokenizer(SubwordTokenizer):
         return cls([*symbols, *special_tokens], merges, special_tokens)
 
     def _split(self, text: str) -> list[str]:
-        return split_words(self._prefixed(text))
+        words = split_words(self._prefixed(text))
+        return words if text.isascii() else self._joints.cut(words)
+
+    @cached_property
+    def _joints(self) -> _Joints:
+        return _Joints(self._table[id] for _, id in self._merges.values())
 
     def _origins(self, text: str) -> np.ndarray:
         added = len(self._prefixed(text)) - len(text)
@@ -221,6 +230,44 @@ class BPETokenizer(SubwordTokenizer):
             return cls.from_state(state)
         except ValueError as error:
             raise ValueError(f"{file}: {error}") from None
+
+
+class _Joints(dict[str, tuple[set[bytes], set[bytes]]]):
+    """Where tokens reach from one character into the next; there only can merges cross.
+
+    Chinese has no spaces, so its words in the sense of GPT-2 are half sentences that never recur.
+    Cut where no token joins them, the parts do, and have the same ids.
+
+    As a dict: a character -> what it can begin with, that is its first bytes, how many of them it
+    may be, and the first bytes of characters that a token has after this one or its last bytes.
+    """
+
+    def __init__(self, tokens: Iterable[bytes]):
+        self._after: defaultdict[bytes, set[bytes]] = defaultdict(set)
+        for token in tokens:
+            for left, right in pairwise(_CHARACTER.findall(token)):
+                self._after[left].add(right)
+
+    def __missing__(self, character: str) -> tuple[set[bytes], set[bytes]]:
+        code = character.encode()
+        firsts = {code[: n + 1] for n in range(len(code))}
+        after = (self._after.get(code[n:], set()) for n in range(len(code)))
+        self[character] = result = firsts, set().union(*after)
+        return result
+
+    def cut(self, words: Iterable[str]) -> list[str]:
+        """The words, those beyond ASCII in such parts."""
+        parts: list[str] = []
+        for word in words:
+            start = 0
+            if not word.isascii():
+                sides = pairwise([self[character] for character in word])
+                for n, ((_, after), (firsts, _)) in enumerate(sides, 1):
+                    if after.isdisjoint(firsts):
+                        parts.append(word[start:n])
+                        start = n
+            parts.append(word[start:])
+        return parts
 
 
 def _ranked(merges: Sequence[str], ids: Mapping[str, int]) -> dict[Pair, tuple[int, int]]:

@@ -8,7 +8,8 @@ Both are done incrementally, with a heap; no step looks again at what the step b
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
+from itertools import pairwise
 
 import numpy as np
 
@@ -44,9 +45,8 @@ def learn_merges(
     heap: list[tuple[int, int, np.ndarray, Iterator]] = []
 
     def offer(pairs: Iterator[tuple]) -> None:  # the first one, and when that is taken, the next
-        for negative, pair, places in pairs:
-            heappush(heap, (negative, pair, places, pairs))
-            break
+        if best := next(pairs, None):
+            heappush(heap, (*best, pairs))
 
     offer(line.pairs(np.arange(len(line.symbols), dtype=np.int32)))
     while heap and len(merges) < wanted:
@@ -105,7 +105,8 @@ class _Line:
 
     def merge(self, pair: int, places: np.ndarray, merged: int) -> np.ndarray:
         """Put one symbol in place of two; returns the places where there are new pairs."""
-        if pair >> 32 == pair & 0xFFFFFFFF:  # then occurrences can overlap: every other one of a run
+        left, right = divmod(pair, 1 << 32)
+        if left == right:  # occurrences can overlap: take every other one of a run
             places = np.sort(places)
             n = np.arange(len(places))
             follows = np.append(False, self.after[places[:-1]] == places[1:])
@@ -115,8 +116,8 @@ class _Line:
         self.symbols[second] = _NOTHING
         self.after[places] = after = self.after[second]
         self.before[after] = places
-        left = self.before[places]
-        return np.append(left[self.symbols[left] != merged], places)
+        before = self.before[places]
+        return np.append(before[self.symbols[before] != merged], places)
 
 
 def apply_merges(word: Sequence[int], merges: Mapping[Pair, tuple[int, int]]) -> list[int]:
@@ -125,27 +126,23 @@ def apply_merges(word: Sequence[int], merges: Mapping[Pair, tuple[int, int]]) ->
     word: ids of symbols; merges: pair -> (rank, merged id).
     The symbols form a linked list, so that a word of n symbols takes n log n steps, not n squared.
     """
-    nothing = -1  # swallowed by its neighbour, or beyond the ends of the word
-    symbols = [*word, nothing]  # the last one serves both ends: position -1 is position n
+    symbols = [*word, _NOTHING]  # the last one serves both ends: position -1 is position n
     before = list(range(-1, len(word)))
     after = [*range(1, len(symbols)), len(word)]
-    waiting: list[tuple[int, int, Pair]] = []  # rank, position of the left symbol, pair
-
-    def consider(i: int) -> None:
-        pair = symbols[i], symbols[after[i]]
-        if pair in merges:
-            heappush(waiting, (merges[pair][0], i, pair))
-
-    for i in range(len(word)):
-        consider(i)
+    waiting = [  # rank, position of the left symbol, pair
+        (merges[pair][0], i, pair) for i, pair in enumerate(pairwise(word)) if pair in merges
+    ]
+    heapify(waiting)
     while waiting:
         _, i, pair = heappop(waiting)
         j = after[i]
         if (symbols[i], symbols[j]) != pair:  # one of the two has been merged meanwhile
             continue
-        symbols[i], symbols[j] = merges[pair][1], nothing
-        after[i] = after[j]
-        before[after[i]] = i
-        consider(before[i])
-        consider(i)
-    return [symbol for symbol in symbols if symbol != nothing]
+        symbols[i], symbols[j] = merges[pair][1], _NOTHING
+        k = after[j]
+        after[i], before[k] = k, i
+        for left, right in ((before[i], i), (i, k)):
+            pair = symbols[left], symbols[right]
+            if pair in merges:
+                heappush(waiting, (merges[pair][0], left, pair))
+    return [symbol for symbol in symbols if symbol != _NOTHING]

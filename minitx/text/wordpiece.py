@@ -143,11 +143,11 @@ class WordPieceTokenizer(SubwordTokenizer):
         inside = {character for word in words for character in word[1:]}
         alphabet = [*sorted(kept), *(_INSIDE + character for character in sorted(inside))]
         wanted = vocab_size - len(special) - len(alphabet)
-        if wanted < 0 or vocab_size > MAX_SYMBOLS:
+        if wanted < 0:
             raise ValueError(
-                f"WordPieceTokenizer.train: vocab_size must be from {vocab_size - wanted} "
+                f"WordPieceTokenizer.train: vocab_size must be at least {vocab_size - wanted} "
                 f"({len(special)} special tokens and {len(alphabet)} characters at the start of or "
-                f"inside words; lower max_alphabet for less) to {MAX_SYMBOLS}, got {vocab_size}"
+                f"inside words; lower max_alphabet for less), got {vocab_size}"
             )
         symbols, _ = learn_merges(words, alphabet, wanted, progress, _INSIDE)
         tokens = dict.fromkeys([*special, *symbols])
