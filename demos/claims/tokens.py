@@ -20,7 +20,7 @@ NAMES = ("vit", "t2t_vit")
 
 def measure(lab: Lab) -> dict[str, Any]:
     """accuracy: model -> (sizes, seeds)"""
-    sizes = lab.scale.sizes
+    sizes = min(lab.scale.sizes), max(lab.scale.sizes)
     accuracy = {
         name: [[lab.classifier(name, n, seed)[1] for seed in lab.seeds] for n in sizes]
         for name in NAMES
