@@ -11,6 +11,7 @@ from minitx.data import (
     mixup,
     normalize,
     one_hot,
+    random_affine,
     random_color,
     random_crop,
     random_erasing,
@@ -19,7 +20,7 @@ from minitx.data import (
     scaled,
 )
 
-EACH = [random_color, random_crop, random_erasing, random_flip, random_shift]
+EACH = [random_affine, random_color, random_crop, random_erasing, random_flip, random_shift]
 KEEPING = [random_crop, random_erasing, random_flip, random_shift]  # bytes stay bytes
 
 
@@ -66,6 +67,28 @@ def test_an_empty_batch(step):
 
 
 # ---- each for itself ---------------------------------------------------------------------------
+
+
+def test_affine_maps_keep_move_and_turn():
+    images = pictures(shape=(20, 2, 7, 7))
+    still = partial(random_affine, images, generator(), turn=0, zoom=0, most=0)
+    np.testing.assert_array_equal(still(), images)
+    ramp = np.broadcast_to(np.arange(7, dtype=np.float32) / 7, (20, 1, 7, 7))
+    moved = (
+        random_affine(ramp, generator(), turn=0, zoom=0, most=1)[:, 0, :, 1:-1]
+        - ramp[:, 0, :, 1:-1]
+    )
+    assert np.ptp(moved, axis=(1, 2)).max() < 1e-6 and 0.1 < np.abs(moved).max() <= 1 / 7
+    turned = random_affine(ramp, generator(), turn=180, zoom=0, most=0)[:, 0]
+    np.testing.assert_allclose(turned[:, 3, 3], 3 / 7, rtol=1e-6)  # the middle stays
+    slope = turned[:, 3, 4] - turned[:, 3, 2], turned[:, 4, 3] - turned[:, 2, 3]
+    np.testing.assert_allclose(np.hypot(*slope), 2 / 7, rtol=1e-5)
+
+
+@pytest.mark.parametrize("wrong", [{"turn": -1}, {"turn": 181}, {"zoom": 1.1}, {"most": -1}])
+def test_affine_maps_have_limits(wrong):
+    with pytest.raises(ValueError, match=f"random_affine: .*{next(iter(wrong))}"):
+        random_affine(pictures(), generator(), **wrong)
 
 
 def same_somewhere(images, padded):

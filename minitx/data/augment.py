@@ -67,6 +67,50 @@ def random_shift(images: np.ndarray, rng: np.random.Generator, most: int = 2) ->
     return random_crop(images, rng, whole("random_shift: most", most, 0), mode="edge")
 
 
+def random_affine(
+    images: np.ndarray,
+    rng: np.random.Generator,
+    turn: float = 10,
+    zoom: float = 0.1,
+    most: float = 1,
+) -> np.ndarray:
+    """Pictures turned, stretched and moved; what comes in repeats the edge.  Floats.
+
+    turn: the most degrees, either way.  zoom: how far from 1 the factors are at most by which each
+    axis is stretched, on its own.  most: pixels moved each way at most, also by parts of one.
+    """
+    _check("random_affine", images, rng, zoom=zoom)
+    if not (0 <= turn <= 180 and 0 <= most < math.inf):
+        raise ValueError(
+            f"random_affine: turn {turn}, most {most}; expected 0 to 180 degrees, 0 or more pixels"
+        )
+    images = _floats("random_affine", images)
+    B, _, H, W = images.shape
+    angles = np.deg2rad(rng.uniform(-turn, turn, (B, 1, 1)))
+    y, x = (  # of each pixel, where it is to be looked for; from the middle
+        (np.arange(n) - (n - 1) / 2 + rng.uniform(-most, most, (B, 1)))
+        * rng.uniform(1 - zoom, 1 + zoom, (B, 1))
+        for n in (H, W)
+    )
+    y, x = y[:, :, None], x[:, None, :]
+    rows = y * np.cos(angles) - x * np.sin(angles) + (H - 1) / 2  # B H W
+    columns = x * np.cos(angles) + y * np.sin(angles) + (W - 1) / 2
+    return _between_pixels(images, np.clip(rows, 0, H - 1), np.clip(columns, 0, W - 1))
+
+
+def _between_pixels(images: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """(B, C, H, W) at places (B, h, w), bilinear between pixels -> (B, C, h, w)"""
+    B, _, H, W = images.shape
+    top, left = rows.astype(np.int64), columns.astype(np.int64)
+    bottom, right = np.minimum(top + 1, H - 1), np.minimum(left + 1, W - 1)
+    down = (rows - top).astype(images.dtype)[..., None]
+    across = (columns - left).astype(images.dtype)[..., None]
+    pixels, which = images.transpose(0, 2, 3, 1), np.arange(B)[:, None, None]  # B H W C
+    upper = pixels[which, top, left] * (1 - across) + pixels[which, top, right] * across
+    lower = pixels[which, bottom, left] * (1 - across) + pixels[which, bottom, right] * across
+    return np.ascontiguousarray((upper * (1 - down) + lower * down).transpose(0, 3, 1, 2))
+
+
 def random_flip(images: np.ndarray, rng: np.random.Generator, share: float = 0.5) -> np.ndarray:
     """About a ``share`` of the pictures as a mirror shows them, left for right."""
     _check("random_flip", images, rng, share=share)
