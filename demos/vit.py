@@ -1,6 +1,6 @@
 """A ViT, a T2T-ViT or a small ResNet learns to classify pictures, and shows what it has learned.
 
-    python demos/vit.py                            a ViT on the bundled digits, in about a minute
+    python demos/vit.py                            a ViT on the bundled digits, a minute or two
     python demos/vit.py --model t2t_vit --seeds 3  or resnet; mean and range over three runs
     python demos/vit.py --data scenes              digits placed in scenes, 16 x 16
     python demos/vit.py --data cifar10 FOLDER      or mnist; or "folder": one folder for each class
