@@ -72,5 +72,6 @@ def draw(axes: Any, found: dict[str, Any]) -> None:
             color=COLORS[name],
             label=label,
         )
-    axes.set(xlabel="million multiply-adds an image", ylabel="test accuracy", xlim=0, ylim=(0, 1))
+    axes.set(xlabel="million multiply-adds an image", ylabel="test accuracy", ylim=(0, 1))
+    axes.set_xlim(0, 1.2 * max(found["adds"].values()) / 1e6)
     axes.legend(frameon=False)
