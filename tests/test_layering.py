@@ -29,8 +29,8 @@ HOUSE = """
     4  checkpoint       errors atomic names npz safetensors configs pretrained
     4  text             base stream characters unicode8 cleaning merges pretokenize
     4  text             tokenizer_json batch subwords bpe wordpiece loading
-    4  data             text shuffled parts library labelled passages following tagged spans dates
-    4  data             digits scenes idx cifar folder augment batches encoded
+    4  data             text shuffled parts library labelled passages following tagged sources
+    4  data             spans dates digits scenes idx cifar folder augment batches encoded
     5  models.official  gpt vit mae t2t_vit transformer bert resnet
     5  models.bert      model inputs pretraining finetune
     5  models           sampling gpt gpt_finetune decoding transformer vit mae t2t_vit resnet

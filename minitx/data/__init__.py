@@ -42,7 +42,7 @@ from .labelled import (
     majority_baseline,
     word_overlap,
 )
-from .passages import Passages, following_passages, library_passages
+from .passages import Passages, following_passages, library_passages, without
 from .scenes import Scenes, boxes_of, scenes
 from .shuffled import Shuffled
 from .spans import (
@@ -132,5 +132,6 @@ __all__ = [
     "split",
     "stratified_split",
     "tag_source",
+    "without",
     "word_overlap",
 ]

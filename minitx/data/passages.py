@@ -13,6 +13,8 @@ of another subject, as the paper does: common words alone decide 0.67 of the cas
 from __future__ import annotations
 
 import textwrap
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -63,9 +65,9 @@ def library_passages(seed: int = 0, max_length: int = 200) -> Passages:
     texts += [(found.module, found.text) for found in library()]
     documents: dict[str, tuple[str, tuple[str, ...]]] = {}
     for origin, text in texts:
-        passages = [p for part in paragraphs(text) for p in _passages(part, max_length)]
+        passages = parted(text, max_length)
         if len(passages) > 1:
-            documents.setdefault(" ".join(words(text)), (origin, tuple(passages)))
+            documents.setdefault(" ".join(words(text)), (origin, passages))
     origins, kept = zip(*documents.values(), strict=True)
     topics = sum(origin.startswith("topic ") for origin in origins)
     train, validation, test = (topics + part for part in split_by_origin(origins[topics:], rng))
@@ -110,6 +112,34 @@ def following_passages(passages: Passages, seed: int = 0) -> Labelled:
         *_in_turn(sizes),
         seconds=tuple(seconds),
     )
+
+
+def without(
+    documents: Iterable[tuple[str, ...]], texts: Iterable[str], run: int = 8
+) -> list[tuple[str, ...]]:
+    """The documents that have no run of eight words in common with any of the texts.
+
+    So that what pre-trains has not seen what tests.  Of a text with fewer words all count.
+    """
+    runs: dict[int, set[tuple[str, ...]]] = defaultdict(set)
+    for text in texts:
+        found = words(text)
+        runs[min(run, len(found))].update(_runs(found, min(run, len(found))))
+
+    def unseen(document: tuple[str, ...]) -> bool:
+        found = words(" ".join(document))
+        return all(known.isdisjoint(_runs(found, n)) for n, known in runs.items())
+
+    return [document for document in documents if unseen(document)]
+
+
+def parted(text: str, max_length: int) -> tuple[str, ...]:
+    """The passages of a text, none of which goes beyond a paragraph."""
+    return tuple(p for part in paragraphs(text) for p in _passages(part, max_length))
+
+
+def _runs(found: Sequence[str], length: int) -> Iterable[tuple[str, ...]]:
+    return zip(*(found[i:] for i in range(length)), strict=False)
 
 
 def _passages(paragraph: str, max_length: int) -> list[str]:

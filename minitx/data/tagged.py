@@ -149,6 +149,15 @@ def tag_source(source: str) -> list[list[Word]]:
     return [line for line in lines if line]
 
 
+def code_passages(source: str, max_words: int) -> list[str]:
+    """The words of the lines of a file, single spaces between, without their tags.
+
+    Raises SyntaxError if it is not Python.
+    """
+    sequences = _sequences(tag_source(source), max_words)
+    return [" ".join(word for word, _ in sequence) for sequence in sequences]
+
+
 def most_frequent_tag(tagged: Tagged, among: Sequence[str] | None = None) -> float:
     """Accuracy on the test words of the tag that each word has most often in training.
 
