@@ -1,11 +1,13 @@
-"""What the papers on image transformers claim, measured at the scale of a laptop.
+"""What the papers claim, measured at the scale of a laptop.
 
     python -m demos.claims                 all claims, three seeds; an interrupted run goes on
     python -m demos.claims --only data     or tokens, structure, shifts, masks; separated by commas
+    python -m demos.claims --only context,following,pretraining     those on language
     python -m demos.claims --quick         a few steps of everything, to see that it runs
 
-On digits placed in scenes of 16 x 16 pixels.  Models and recipes are those of demos/vit.py and
-demos/mae.py, chosen on the plain digits (see demos/classifiers.py).  How many steps each takes,
+Images are digits placed in scenes of 16 x 16 pixels; models and recipes are those of demos/vit.py
+and demos/mae.py, chosen on the plain digits (see demos/classifiers.py); of language those of
+demos/bert.py, chosen on validation parts (see demos/claims/words.py).  How many steps each takes,
 that scenes show contrasts, not colours, and the rule for shifts were settled after first runs: read
 the verdicts as exploratory.  Results are in runs/claims, one JSON file for each; a mean stands with
 the standard deviation over seeds.
@@ -22,10 +24,13 @@ from typing import Any
 import numpy as np
 
 from ..drawing import mosaic, pyplot, save, shown
-from . import data, masks, shifts, structure, tokens
+from . import context, data, following, masks, pretraining, shifts, structure, tokens
 from .lab import QUICK, Lab, Scale
 
-CLAIMS = {x.__name__.rpartition(".")[2]: x for x in (data, tokens, structure, shifts, masks)}
+CLAIMS = {
+    x.__name__.rpartition(".")[2]: x
+    for x in (data, tokens, structure, shifts, masks, context, following, pretraining)
+}
 
 
 def options() -> argparse.Namespace:
@@ -61,12 +66,12 @@ def text(name: str, claim: ModuleType, found: dict[str, Any]) -> str:
 
 def draw(plt: Any, lab: Lab, found: dict[str, dict[str, Any]], path: pathlib.Path) -> None:
     """A panel for each claim, and one with examples of what the models are shown."""
-    figure, axes = plt.subplots(2, 3, figsize=(13, 7.5), layout="constrained")
-    for axis in axes.flat[len(found) : 5]:
+    figure, axes = plt.subplots(3, 3, figsize=(13, 11), layout="constrained")
+    for axis in axes.flat[len(found) : 8]:
         axis.remove()
     images = lab.task(max(lab.scale.sizes), 0).train[0][:24]
-    axes[1, 2].imshow(mosaic(np.stack([shown(image) for image in images]), 6))
-    axes[1, 2].set(title="scenes", xticks=[], yticks=[])
+    axes[2, 2].imshow(mosaic(np.stack([shown(image) for image in images]), 6))
+    axes[2, 2].set(title="scenes", xticks=[], yticks=[])
     for axis, (name, what) in zip(axes.flat, found.items(), strict=False):
         CLAIMS[name].draw(axis, what)
         axis.grid(alpha=0.25)

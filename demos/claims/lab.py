@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
-import os
 import pathlib
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from minitx.checkpoint import load_safetensors, save_safetensors
 
 from ..classifiers import RECIPES, Task, build, scenes_task, trainer
+from ..language import QUICK as QUICK_TUNING
+from ..language import Tuning
+from ..pretraining import QUICK as QUICK_BERT
+from ..pretraining import Scale as BERTScale
+from ..results import measured
+
+if TYPE_CHECKING:
+    from .words import Words
 
 
 @dataclass(frozen=True)
@@ -30,9 +36,22 @@ class Scale:
     finetuning: int = 200  # steps on the labelled tenth
     ratios: tuple[int, ...] = (25, 50, 75, 90)  # per cent masked
     timed: int = 5  # steps of each form, in turns
+    bert: BERTScale = BERTScale()
+    tuning: Tuning = Tuning()
 
 
-QUICK = Scale(2, 16, (40, 80), 50, 3, pretraining=2, finetuning=2, ratios=(75,), timed=1)
+QUICK = Scale(
+    seeds=2,
+    sizes=(40, 80),
+    test=50,
+    steps=3,
+    pretraining=2,
+    finetuning=2,
+    ratios=(75,),
+    timed=1,
+    bert=QUICK_BERT,
+    tuning=QUICK_TUNING,
+)
 
 
 class Lab:
@@ -51,19 +70,17 @@ class Lab:
         """What ``function()`` returns, as JSON keeps it; computed anew if settings have changed."""
         scale = self.scale
         settings = scale.pixels, max(scale.sizes), scale.test, *settings
-        path, said = self.folder / f"{name}.json", repr(settings)
-        if path.exists() and (kept := json.loads(path.read_text()))["settings"] == said:
-            return kept["result"]
-        print(f"  {name} ...", end="", flush=True)
-        start = time.process_time()
-        result = json.loads(json.dumps(function()))
-        seconds = time.process_time() - start
-        print(f" {seconds:.0f} s of CPU", flush=True)
-        unfinished = path.with_suffix(".part")
-        text = json.dumps({"settings": said, "result": result, "cpu": round(seconds, 1)})
-        unfinished.write_text(text)
-        os.replace(unfinished, path)
-        return result
+        return self.kept(name, function, settings)
+
+    def kept(self, name: str, function: Callable[[], Any], settings: Any) -> Any:
+        """The same of what has nothing to do with scenes."""
+        return measured(self.folder / f"{name}.json", function, settings)
+
+    @cached_property
+    def words(self) -> Words:
+        from .words import Words
+
+        return Words(self)
 
     def task(self, count: int, seed: int) -> Task:
         """``count`` training scenes; fewer are the first of more."""
