@@ -345,7 +345,6 @@ def _tile_function(module: ir.Module, real: ir.Type, count: int) -> ir.Function:
 
     def store_part():
         """One by one, by way of the stack, only as many as ``rows`` and ``columns`` say."""
-        # (Masked stores are slow: where their lanes are off, the processor may stop to look.)
         for r, v in itertools.product(range(count), range(2)):
             place = builder.gep(edge, [_I64((2 * r + v) * width)])
             builder.store(totals[r][v], builder.bitcast(place, vector.as_pointer())).align = size
@@ -354,9 +353,9 @@ def _tile_function(module: ir.Module, real: ir.Type, count: int) -> ir.Function:
             source = builder.gep(edge, [builder.mul(row.index, _I64(2 * width))])
             with cgutils.for_range(builder, columns) as column:
                 at = builder.gep(target, [column.index])
+                before = builder.select(add, builder.load(at), ir.Constant(real, -0.0))
                 x = builder.load(builder.gep(source, [column.index]))
-                x = builder.select(add, builder.fadd(builder.load(at), x), x)
-                builder.store(x, at)
+                builder.store(builder.fadd(before, x), at)
 
     is_whole = builder.and_(inside[-1], builder.icmp_signed("==", columns, _I64(2 * width)))
     with builder.if_else(is_whole) as (then, otherwise):

@@ -20,9 +20,8 @@ from ..simd import ROWS, TILE_BYTES, multiply_tile, row, wide_vectors
 from ..tasks import run_tasks
 from .activation import activate_ref, activate_row
 
-_DEPTH = 384  # of a block: so much of some rows of a fits into the first cache
+_DEPTH = 384  # of a part of the sum: so much of some rows of a fits into the first cache
 _BLOCK_ROWS, _BLOCK_COLUMNS = 192, 256  # at most: so much of b fits into the second
-_PART = 384  # of the sum, packed at once: what is packed stays in the caches
 _ENOUGH = 8  # blocks, to share out evenly
 _NEAR = 64  # rows packed together: near enough for the first cache and its table of pages
 _CROWDED = 8192  # bytes: rows so far apart share few places in the first cache
@@ -157,10 +156,10 @@ def _packed(x, width, wanted):
 
 
 @jit
-def _do_block(task, a, b, y, z, start, bias, activation, rows, columns, a_panels, b_panels):
-    """z[i, i0:i1, j0:j1] += (a @ b)[i, i0:i1, j0:j1], tile by tile, and what follows at the end.
+def _do_block(task, a, b, y, z, more, bias, activation, rows, columns, a_panels, b_panels):
+    """z[i, i0:i1, j0:j1] = (a @ b)[i, i0:i1, j0:j1], tile by tile; added if there is ``more``.
 
-    a and b are one part of the sum, of which ``start`` terms are in z; none if 0.
+    Then bias and activation, unless this is -1: a and b are one part of a longer sum.
     """
     wide_vectors()
     (M, N), K, width = z.shape[1:], a.shape[2], TILE_BYTES // z.itemsize
@@ -170,17 +169,15 @@ def _do_block(task, a, b, y, z, start, bias, activation, rows, columns, a_panels
     i1, j1 = min(M, i0 + rows), min(N, j0 + columns)
     a_first, b_first = i * ((M + ROWS - 1) // ROWS) * K, i * ((N + width - 1) // width) * K
     a, b, c, a_tiles = a[i], b[i], z[i], a_panels.T
-    for k0 in range(0, max(1, K), _DEPTH):
-        depth, more = min(_DEPTH, K - k0), start + k0 > 0
-        for ic in range(i0, i1, ROWS):  # a tile's rows of a stay in the first cache
-            left, ia, ka, have = a, ic, k0, min(ROWS, i1 - ic)
-            if a_panels.size:
-                left, ia, ka = a_tiles, 0, a_first + ic // ROWS * K + k0
-            for j in range(j0, j1, width):
-                right, kb, jb, wide = b, k0, j, min(width, j1 - j)
-                if b_panels.size:
-                    right, kb, jb = b_panels, b_first + j // width * K + k0, 0
-                multiply_tile(left, ia, ka, right, kb, jb, c, ic, j, have, wide, depth, more)
+    for ic in range(i0, i1, ROWS):  # a tile's rows of a stay in the first cache
+        left, ia, k, have = a, ic, 0, min(ROWS, i1 - ic)
+        if a_panels.size:
+            left, ia, k = a_tiles, 0, a_first + ic // ROWS * K
+        for j in range(j0, j1, width):
+            right, kb, jb, wide = b, 0, j, min(width, j1 - j)
+            if b_panels.size:
+                right, kb, jb = b_panels, b_first + j // width * K, 0
+            multiply_tile(left, ia, k, right, kb, jb, c, ic, j, have, wide, K, more)
     if activation >= 0:
         _finish(bias, activation, y, z, i, i0, i1, j0, j1)
 
@@ -190,13 +187,13 @@ def _tiles(a, aT, b, bias, activation, y, z, rows, columns, pack_a, pack_b):
     batch, M, N = z.shape
     K = a.shape[2]
     tasks = batch * ((M + rows - 1) // rows) * ((N + columns - 1) // columns)
-    for k0 in range(0, max(K, 1), _PART):
-        k1 = min(K, k0 + _PART)
+    for k0 in range(0, max(1, K), _DEPTH):
+        k1 = min(K, k0 + _DEPTH)
         left, right = a[:, :, k0:k1], b[:, k0:k1]
         a_panels = _packed(aT[:, k0:k1], ROWS, pack_a)
         b_panels = _packed(right, TILE_BYTES // z.itemsize, pack_b)
         last = activation if k1 == K else -1
-        more = y, z, k0, bias, last, rows, columns, a_panels, b_panels
+        more = y, z, k0 > 0, bias, last, rows, columns, a_panels, b_panels
         run_tasks(_do_block, tasks, (left, right, *more))
 
 
