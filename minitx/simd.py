@@ -1,10 +1,11 @@
 """The innermost loop of every matrix product, written for the processor's vector registers.
 
 A compiled loop over plain arrays stores each partial sum to memory and loads it again.  Here a tile
-of the result stays in registers while the sum runs: ``ROWS`` rows of two vectors each, as many as
-the registers hold beside one column of a and one row of b.  So the loop is given to LLVM as vector
+of the result stays in registers while the sum runs: ``ROWS`` rows of a few vectors each, as many as
+the registers hold beside one number of a and one row of b.  So the loop is given to LLVM as vector
 instructions, and reaches what vendors' libraries do, on any processor that LLVM knows, with no
-library to call.
+library to call.  Of all shapes with so many registers few rows and wide ones load least: where
+another program shares the core, and with it the units that load, that shows.
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ _has = _features()
 VECTOR_BYTES = 64 if "avx512f" in _has else 32 if "avx" in _has else 16
 _MANY_REGISTERS = bool({"avx512f", "neon"} & _has)  # 32 of them, not 16
 
-ROWS = 12 if _MANY_REGISTERS else 6  # of a tile; its accumulators leave room for a and b
-_FEW = ROWS // 3  # rows for which a lower tile wastes less
-TILE_BYTES = 2 * VECTOR_BYTES  # a tile's rows, in bytes: 2 vectors
+ROWS, _VECTORS = 6, 4 if _MANY_REGISTERS else 2  # of a tile; they leave room for a and b
+TILE_BYTES = _VECTORS * VECTOR_BYTES  # a tile's rows, in bytes
+_AHEAD = 8  # rows of b that are on their way from the second cache to the first
 
 
 def multiply_tile(a, i, k, b, kb, jb, c, ic, jc, rows, columns, depth, add):
@@ -44,9 +45,9 @@ def multiply_tile(a, i, k, b, kb, jb, c, ic, jc, rows, columns, depth, add):
 
     c[ic : ic + rows, jc : jc + columns] from a[i : i + rows, k : k + depth] and
     b[kb : kb + depth, jb : jb + columns], where 0 < rows <= ROWS, and columns is at most n, as many
-    numbers as fill ``TILE_BYTES``; n of each row of b are read, whatever they are.  Along their
-    last axis b and c are contiguous.  Offsets instead of slices: each slice would count a
-    reference.
+    numbers as fill ``TILE_BYTES``.  Of each row of b n numbers are read, whatever they are; half as
+    many if those are enough.  Along their last axis b and c are contiguous.  Offsets instead of
+    slices: each slice would count a reference.
     """
     part = a[i : i + rows, k : k + depth] @ b[kb : kb + depth, jb : jb + columns]
     tile = c[ic : ic + rows, jc : jc + columns]
@@ -121,9 +122,10 @@ def _multiply_tile(typingctx, a, i, k, b, kb, jb, c, ic, jc, rows, columns, dept
         b_at, b_row, _ = address_of(context, builder, kinds[3], b, kb, jb)
         c_at, c_row, _ = address_of(context, builder, kinds[6], c, ic, jc)
         call = [a_at, a_row, a_column, b_at, b_row, c_at, c_row, rows, columns, depth, add]
-        full, low = (_tile_function(builder.module, real, count) for count in (ROWS, _FEW))
-        few = builder.icmp_signed("<=", rows, _I64(_FEW))
-        builder.call(builder.select(few, low, full), call)
+        whole, half = (_tile_function(builder.module, real, n) for n in (_VECTORS, _VECTORS // 2))
+        enough = TILE_BYTES // 2 // context.get_abi_sizeof(real)
+        narrow = builder.icmp_signed("<=", columns, _I64(enough))
+        builder.call(builder.select(narrow, half, whole), call)
         return context.get_dummy_value()
 
     return signature, generate
@@ -249,7 +251,7 @@ def _row_max_function(module: ir.Module, real: ir.Type) -> ir.Function:
     return function
 
 
-def _tile_function(module: ir.Module, real: ir.Type, count: int) -> ir.Function:
+def _tile_function(module: ir.Module, real: ir.Type, vectors: int) -> ir.Function:
     """void(a, row and column stride, b, row stride, c, row stride, rows, columns, depth, add)."""
     size = 4 if isinstance(real, ir.FloatType) else 8
     width = VECTOR_BYTES // size
@@ -258,7 +260,7 @@ def _tile_function(module: ir.Module, real: ir.Type, count: int) -> ir.Function:
         ir.VoidType(),
         [pointer, _I64, _I64, pointer, _I64, pointer, _I64, _I64, _I64, _I64, ir.IntType(1)],
     )
-    function = cgutils.get_or_insert_function(module, kind, f"minitx_tile_{count}_f{8 * size}")
+    function = cgutils.get_or_insert_function(module, kind, f"minitx_tile_{vectors}_f{8 * size}")
     if not function.is_declaration:
         return function
     function.linkage = "internal"
@@ -275,7 +277,7 @@ def _tile_function(module: ir.Module, real: ir.Type, count: int) -> ir.Function:
     entry, loop, done = (function.append_basic_block(name) for name in ("entry", "loop", "done"))
     builder = ir.IRBuilder(entry)
     zero = ir.Constant(vector, [0.0] * width)
-    edge = builder.alloca(real, _I64(2 * width * count))
+    edge = builder.alloca(real, _I64(vectors * width * ROWS))
 
     def address(start, offset, kind):
         """``offset`` bytes from ``start``."""
@@ -287,12 +289,12 @@ def _tile_function(module: ir.Module, real: ir.Type, count: int) -> ir.Function:
         value.align = size
         return value
 
-    for r in range(count):  # c is on its way while the sum runs
-        for v in range(2):
+    for r in range(ROWS):  # c is on its way while the sum runs
+        for v in range(vectors):
             at = builder.add(builder.mul(c_row, _I64(r)), _I64(v * VECTOR_BYTES))
             builder.call(prefetch, [address(c, at, _I8), _I32(1), _I32(3), _I32(1)])
     last = builder.sub(rows, _I64(1))
-    inside = [builder.icmp_signed("<", _I64(r), rows) for r in range(count)]
+    inside = [builder.icmp_signed("<", _I64(r), rows) for r in range(ROWS)]
     clamped = [builder.select(x, _I64(r), last) for r, x in enumerate(inside)]
     a_rows = [address(a, builder.mul(r, a_row), real) for r in clamped]
     builder.cbranch(builder.icmp_signed(">", depth, _I64(0)), loop, done)
@@ -300,29 +302,34 @@ def _tile_function(module: ir.Module, real: ir.Type, count: int) -> ir.Function:
     # for k in range(depth): sums[r][v] += a[r, k] * b[k, v]
     builder.position_at_end(loop)
     k = builder.phi(_I64)
-    sums = [[builder.phi(vector) for _ in range(2)] for _ in range(count)]
+    sums = [[builder.phi(vector) for _ in range(vectors)] for _ in range(ROWS)]
     at = builder.mul(k, b_row)
-    beside = [load(b, builder.add(at, _I64(v * VECTOR_BYTES)), vector) for v in range(2)]
+    beside = [load(b, builder.add(at, _I64(v * VECTOR_BYTES)), vector) for v in range(vectors)]
+    soon = builder.add(at, builder.mul(b_row, _I64(_AHEAD)))
+    for v in range(vectors):
+        place = builder.add(soon, _I64(v * VECTOR_BYTES))
+        builder.call(prefetch, [address(b, place, _I8), _I32(0), _I32(3), _I32(1)])
     updated = []
-    for r in range(count):
+    for r in range(ROWS):
         x = load(a_rows[r], builder.mul(k, a_column), real)
         x = builder.insert_element(ir.Constant(vector, ir.Undefined), x, _I32(0))
         zeros = ir.Constant(ir.VectorType(_I32, width), [0] * width)
         x = builder.shuffle_vector(x, ir.Constant(vector, ir.Undefined), zeros)
-        updated.append([builder.call(multiply_add, [x, beside[v], sums[r][v]]) for v in range(2)])
+        beside_sums = zip(beside, sums[r], strict=True)
+        updated.append([builder.call(multiply_add, [x, y, total]) for y, total in beside_sums])
     following = builder.add(k, _I64(1))
     for phi, start, new in [
         (k, _I64(0), following),
-        *((sums[r][v], zero, updated[r][v]) for r in range(count) for v in range(2)),
+        *((sums[r][v], zero, updated[r][v]) for r in range(ROWS) for v in range(vectors)),
     ]:
         phi.add_incoming(start, entry)
         phi.add_incoming(new, loop)
     builder.cbranch(builder.icmp_signed("<", following, depth), loop, done)
 
     builder.position_at_end(done)
-    totals = [[builder.phi(vector) for _ in range(2)] for _ in range(count)]
-    for r in range(count):
-        for v in range(2):
+    totals = [[builder.phi(vector) for _ in range(vectors)] for _ in range(ROWS)]
+    for r in range(ROWS):
+        for v in range(vectors):
             totals[r][v].add_incoming(zero, entry)
             totals[r][v].add_incoming(updated[r][v], loop)
 
@@ -335,7 +342,7 @@ def _tile_function(module: ir.Module, real: ir.Type, count: int) -> ir.Function:
         with builder.if_else(add) as (then, otherwise):
             for branch, with_c in (then, True), (otherwise, False):
                 with branch:
-                    for r, v in itertools.product(range(count), range(2)):
+                    for r, v in itertools.product(range(ROWS), range(vectors)):
                         x, at = totals[r][v], at_c(r, v)
                         if with_c:
                             before = builder.load(at)
@@ -345,19 +352,19 @@ def _tile_function(module: ir.Module, real: ir.Type, count: int) -> ir.Function:
 
     def store_part():
         """One by one, by way of the stack, only as many as ``rows`` and ``columns`` say."""
-        for r, v in itertools.product(range(count), range(2)):
-            place = builder.gep(edge, [_I64((2 * r + v) * width)])
+        for r, v in itertools.product(range(ROWS), range(vectors)):
+            place = builder.gep(edge, [_I64((vectors * r + v) * width)])
             builder.store(totals[r][v], builder.bitcast(place, vector.as_pointer())).align = size
         with cgutils.for_range(builder, rows) as row:
             target = address(c, builder.mul(c_row, row.index), real)
-            source = builder.gep(edge, [builder.mul(row.index, _I64(2 * width))])
+            source = builder.gep(edge, [builder.mul(row.index, _I64(vectors * width))])
             with cgutils.for_range(builder, columns) as column:
                 at = builder.gep(target, [column.index])
                 before = builder.select(add, builder.load(at), ir.Constant(real, -0.0))
                 x = builder.load(builder.gep(source, [column.index]))
                 builder.store(builder.fadd(before, x), at)
 
-    is_whole = builder.and_(inside[-1], builder.icmp_signed("==", columns, _I64(2 * width)))
+    is_whole = builder.and_(inside[-1], builder.icmp_signed("==", columns, _I64(vectors * width)))
     with builder.if_else(is_whole) as (then, otherwise):
         with then:
             store()

@@ -183,5 +183,5 @@ def test_choose(dtype):
 
 
 def test_sizes():
-    """Two vectors of registers a row, and rows that leave room for the operands."""
-    assert TILE_BYTES in (32, 64, 128) and ROWS in (6, 12)
+    """Whole vectors a row, and rows that leave registers for the operands."""
+    assert TILE_BYTES in (32, 64, 256) and ROWS == 6

@@ -303,7 +303,8 @@ def _attend_vjp_head(
                     q_rows[:, :D], kT, s, mask, bias, b, h, i, n, j0, T, S, causal, window
                 )
                 for j in range(lo, hi, width(s)):
-                    multiply_tile(dy_rows, i, 0, vT, 0, j, ds, i - i0, j, n, width(ds), D, False)
+                    wide = min(width(ds), hi - j)
+                    multiply_tile(dy_rows, i, 0, vT, 0, j, ds, i - i0, j, n, wide, D, False)
                 for r in range(i - i0, i - i0 + n):
                     start = ((b * H + h) * T + i0 + r) * S + j0
                     if p > 0:

@@ -13,7 +13,7 @@ from ..packing import pack_columns
 from ..simd import TILE_BYTES, multiply_tile, row
 from .scalar import exp, uniform_jit
 
-QUERIES, KEYS = 96, 96  # whole tiles of registers on any processor
+QUERIES, KEYS = 96, 128  # whole tiles of registers on any processor
 GRAIN = 32  # keys that are looked at or skipped together
 
 
@@ -25,7 +25,8 @@ def width(x):
 
 @jit
 def padded(n, x):
-    return (n + width(x) - 1) // width(x) * width(x)
+    half = width(x) // 2
+    return (n + half - 1) // half * half
 
 
 @jit
@@ -99,7 +100,8 @@ def tile_scores(q, kT, s, mask, bias, b, h, i, n, j0, T, S, causal, window):
     hidden, shift, at = s.dtype.type(-np.inf), S - T, i % QUERIES
     lo, hi = grains(i, n, j0, S, causal, window, shift)
     for j in range(lo, hi, width(s)):
-        multiply_tile(q, i, 0, kT, 0, j, s, at, j, n, width(s), q.shape[1], False)
+        wide = min(width(s), hi - j)
+        multiply_tile(q, i, 0, kT, 0, j, s, at, j, n, wide, q.shape[1], False)
     for r in range(n):
         first, last = _seen(i + r, j0, S, causal, window, shift)
         if bias.size:
@@ -152,7 +154,8 @@ def add_weighted(weights, i, k, values, kv, c, ic, rows, depth, finite):
     """
     if finite:
         for d in range(0, c.shape[1], width(c)):
-            multiply_tile(weights, i, k, values, kv, d, c, ic, d, rows, width(c), depth, True)
+            wide = min(width(c), c.shape[1] - d)
+            multiply_tile(weights, i, k, values, kv, d, c, ic, d, rows, wide, depth, True)
     else:
         for r in range(rows):
             for j in range(depth):

@@ -1,10 +1,11 @@
 """Matrix products, with a layer's bias and activation applied while the result is in cache.
 
-The twin does not call a library: it cuts the result into blocks by its shape alone, so that bits do
-not depend on the number of threads, and each block into tiles that stay in registers (simd.py).
-The order of loops is that of Goto and van de Geijn (2008), "Anatomy of High-Performance Matrix
-Multiplication", with rows and columns exchanged: a few rows of a stay in the first cache, a block
-of b in the second, and the result is written along its rows.
+The twin does not call a library: it cuts the result into strips along its longer side, by its shape
+alone, so that bits do not depend on the number of threads, and each strip into tiles that stay in
+registers (simd.py).  The order of loops is that of Goto and van de Geijn (2008), "Anatomy of
+High-Performance Matrix Multiplication", with rows and columns exchanged: a few rows of a stay in
+the first cache, some columns of b in the second, and the result is written along its rows.  What
+only one strip reads is packed by the thread that reads it; the other side, the smaller one, by all.
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ from ..tasks import run_tasks
 from .activation import activate_ref, activate_row
 
 _DEPTH = 384  # of a part of the sum: so much of some rows of a fits into the first cache
-_BLOCK_ROWS, _BLOCK_COLUMNS = 192, 256  # at most: so much of b fits into the second
-_ENOUGH = 8  # blocks, to share out evenly
+_MOST_ROWS, _MOST_COLUMNS = 192, 256  # of a strip: so much of b fits into the second
+_NEAR_COLUMNS = 4  # tiles that share some rows of a while these are in the first cache
+_ENOUGH = 8  # strips, to share out evenly
 _NEAR = 64  # rows packed together: near enough for the first cache and its table of pages
 _CROWDED = 8192  # bytes: rows so far apart share few places in the first cache
 _FEW_ROWS = 4  # a product with so few reads each number of b once: nothing to keep in cache
-_COLUMNS = 64  # that a task takes where there are no blocks
+_COLUMNS = 64  # that a task takes of a product with few rows
 
 
 def matmul_ref(a, b):
@@ -102,47 +104,50 @@ def _product(a, b, bias, activation):
         return y, z
     whole = b.strides[2] == b.itemsize and N * b.itemsize % TILE_BYTES == 0
     pack_a = a.strides[2] != a.itemsize or a.strides[1] % _CROWDED == 0
-    pack_b = not (whole and M <= _BLOCK_ROWS)
-    blocks = _blocks(batch, M, N, z.itemsize)
-    _tiles(a, aT, b, bias, activation, y, z, *blocks, pack_a, pack_b)
+    pack_b = not (whole and M <= _MOST_ROWS)
+    _tiles(a, aT, b, bias, activation, y, z, *_strips(batch, M, N, z.itemsize), pack_a, pack_b)
     return y, z
 
 
 @functools.cache
-def _blocks(batch, M, N, itemsize):
-    """Rows and columns of a block: whole tiles, evenly large, enough of them to share out.
+def _strips(batch, M, N, itemsize):
+    """How many strips of rows, and how many of columns: one of the two is 1."""
+    by_rows = M >= N
+    tiles = -(-M // ROWS) if by_rows else -(-N * itemsize // TILE_BYTES)
+    strips = max(1, -(-M // _MOST_ROWS) if by_rows else -(-N // _MOST_COLUMNS))
+    if batch < _ENOUGH:
+        strips = min(max(1, tiles), -(-strips // _ENOUGH) * _ENOUGH)
+    return (strips, 1) if by_rows else (1, strips)
 
-    Of these, the ones that read least: each block of columns reads all of a, each of rows all of b.
+
+@jit
+def _lay_panels(x, first, last, k0, k1, out, at, depth):
+    """Columns of x (K, N) in panels number ``first`` to ``last``, which begin at out[at].
+
+    In each stands x[k0:k1] in places 0 to k1 - k0 of ``depth``; zeros beyond the last column.
     """
-    columns = TILE_BYTES // itemsize
-    tile_rows, tile_columns = max(1, -(-M // ROWS)), max(1, -(-N // columns))
-    enough = min(_ENOUGH, batch * tile_rows * tile_columns)
-    options = []
-    for down in range(max(1, -(-M // _BLOCK_ROWS)), tile_rows + 1):
-        across = max(1, -(-N // _BLOCK_COLUMNS), -(-enough // max(1, batch * down)))
-        if across <= tile_columns:
-            options.append((down * N + across * M, down, across))
-    _, down, across = min(options)
-    return -(-tile_rows // down) * ROWS, -(-tile_columns // across) * columns
+    width, N = out.shape[1], x.shape[1]
+    for near in range(k0, k1, _NEAR):
+        end = min(k1, near + _NEAR)
+        for panel in range(first, last):
+            start, j0 = at + (panel - first) * depth - k0, panel * width
+            count = min(width, N - j0)
+            if x.strides[1] == x.itemsize:
+                pack_rows(x, j0, count, near, end, out, start)
+            else:
+                pack_columns(x.T, j0, count, near, end, out, start)
+            for j in range(count, width):  # what is there by chance may be too small to be fast
+                out[start + near : start + end, j] = out.dtype.type(0)
 
 
 @jit
 def _pack(task, x, out):
-    """Some rows of x[i], (K, N), in all panels; zeros in the last one beyond the last column."""
+    """Some rows of x[i], (K, N), in all panels."""
     wide_vectors()
     width, (K, N) = out.shape[1], x.shape[1:]
     chunks, panels = (K + _NEAR - 1) // _NEAR, (N + width - 1) // width
     i, k0 = task // chunks, task % chunks * _NEAR
-    k1, x = min(K, k0 + _NEAR), x[i]
-    for panel in range(panels):
-        first, j0 = (i * panels + panel) * K, panel * width
-        count = min(width, N - j0)
-        if x.strides[1] == x.itemsize:
-            pack_rows(x, j0, count, k0, k1, out, first)
-        else:
-            pack_columns(x.T, j0, count, k0, k1, out, first)
-        for j in range(count, width):  # what is there by chance may be too small to be fast
-            out[first + k0 : first + k1, j] = out.dtype.type(0)
+    _lay_panels(x[i], 0, panels, k0, min(K, k0 + _NEAR), out, i * panels * K + k0, K)
 
 
 @jit
@@ -156,45 +161,58 @@ def _packed(x, width, wanted):
 
 
 @jit
-def _do_block(task, a, b, y, z, more, bias, activation, rows, columns, a_panels, b_panels):
-    """z[i, i0:i1, j0:j1] = (a @ b)[i, i0:i1, j0:j1], tile by tile; added if there is ``more``.
+def _do_strip(task, a, aT, b, bias, activation, y, z, down, across, pack_a, pack_b, panels):
+    """z[i, i0:i1, j0:j1] = (a @ b)[i, i0:i1, j0:j1], then bias and activation; part by part.
 
-    Then bias and activation, unless this is -1: a and b are one part of a longer sum.
+    panels: of the side that all strips share, if that is to be packed.
     """
     wide_vectors()
     (M, N), K, width = z.shape[1:], a.shape[2], TILE_BYTES // z.itemsize
-    down, across = (M + rows - 1) // rows, (N + columns - 1) // columns
-    i, i0 = task // (down * across), task // across % down * rows
-    j0 = task % across * columns
-    i1, j1 = min(M, i0 + rows), min(N, j0 + columns)
-    a_first, b_first = i * ((M + ROWS - 1) // ROWS) * K, i * ((N + width - 1) // width) * K
-    a, b, c, a_tiles = a[i], b[i], z[i], a_panels.T
-    for ic in range(i0, i1, ROWS):  # a tile's rows of a stay in the first cache
-        left, ia, k, have = a, ic, 0, min(ROWS, i1 - ic)
-        if a_panels.size:
-            left, ia, k = a_tiles, 0, a_first + ic // ROWS * K
-        for j in range(j0, j1, width):
-            right, kb, jb, wide = b, 0, j, min(width, j1 - j)
-            if b_panels.size:
-                right, kb, jb = b_panels, b_first + j // width * K, 0
-            multiply_tile(left, ia, k, right, kb, jb, c, ic, j, have, wide, K, more)
-    if activation >= 0:
-        _finish(bias, activation, y, z, i, i0, i1, j0, j1)
+    rows, columns, depth = (M + ROWS - 1) // ROWS, (N + width - 1) // width, min(K, _DEPTH)
+    i, r, q = task // (down * across), task // across % down, task % across
+    r0, r1 = r * rows // down, (r + 1) * rows // down  # in tiles
+    c0, c1 = q * columns // across, (q + 1) * columns // across
+    i0, i1, c, by_rows = r0 * ROWS, min(M, r1 * ROWS), z[i], across == 1
+    own_a = np.empty(((r1 - r0) * depth if pack_a and by_rows else 0, ROWS), z.dtype)
+    own_b = np.empty(((c1 - c0) * depth if pack_b and not by_rows else 0, width), z.dtype)
+    for k0 in range(0, max(1, K), _DEPTH):
+        k1 = min(K, k0 + _DEPTH)
+        # Tile (r, q) is of left[ia * r, ka + da * r] and what follows, right[kb + db * q, jb * q].
+        left, ia, ka, da = a[i], ROWS, k0, 0
+        right, kb, db, jb = b[i], k0, 0, width
+        if own_a.size:
+            _lay_panels(aT[i], r0, r1, k0, k1, own_a, 0, depth)
+            left, ia, ka, da = own_a.T, 0, -r0 * depth, depth
+        elif pack_a:
+            left, ia, ka, da = panels.T, 0, i * rows * K + k0, K
+        if own_b.size:
+            _lay_panels(b[i], c0, c1, k0, k1, own_b, 0, depth)
+            right, kb, db, jb = own_b, -c0 * depth, depth, 0
+        elif pack_b:
+            right, kb, db, jb = panels, i * columns * K + k0, K, 0
+        for first in range(c0, c1, _NEAR_COLUMNS):
+            last = min(c1, first + _NEAR_COLUMNS)
+            for r in range(r0, r1):
+                have, top = min(ROWS, M - r * ROWS), r * ROWS
+                for q in range(first, last):
+                    at, wide = q * width, min(width, N - q * width)
+                    multiply_tile(
+                        left, ia * r, ka + da * r, right, kb + db * q, jb * q, c, top, at,
+                        have, wide, k1 - k0, k0 > 0,
+                    )  # fmt: skip
+            if k1 == K:
+                j1 = min(N, last * width)
+                _finish(bias, activation, y, z, i, i0, i1, first * width, j1)
 
 
 @jit(strided="a aT b")
-def _tiles(a, aT, b, bias, activation, y, z, rows, columns, pack_a, pack_b):
-    batch, M, N = z.shape
-    K = a.shape[2]
-    tasks = batch * ((M + rows - 1) // rows) * ((N + columns - 1) // columns)
-    for k0 in range(0, max(1, K), _DEPTH):
-        k1 = min(K, k0 + _DEPTH)
-        left, right = a[:, :, k0:k1], b[:, k0:k1]
-        a_panels = _packed(aT[:, k0:k1], ROWS, pack_a)
-        b_panels = _packed(right, TILE_BYTES // z.itemsize, pack_b)
-        last = activation if k1 == K else -1
-        more = y, z, k0 > 0, bias, last, rows, columns, a_panels, b_panels
-        run_tasks(_do_block, tasks, (left, right, *more))
+def _tiles(a, aT, b, bias, activation, y, z, down, across, pack_a, pack_b):
+    if across == 1:
+        panels = _packed(b, TILE_BYTES // z.itemsize, pack_b)
+    else:
+        panels = _packed(aT, ROWS, pack_a)
+    more = bias, activation, y, z, down, across, pack_a, pack_b, panels
+    run_tasks(_do_strip, len(z) * down * across, (a, aT, b, *more))
 
 
 @jit
