@@ -42,6 +42,7 @@ from .attention_tiles import (
     width,
 )
 from .dropout import dropout_ref
+from .linalg import dots
 from .scalar import exp
 from .softmax import softmax
 
@@ -210,11 +211,9 @@ def _attend_head(task, q, k, v, mask, bias, causal, window, scale, y, lse):
         last = max(0, i + S - T + 1) if causal else S
         first = max(0, i + S - T + 1 - window) if window else 0
         scores, query = row(s, 0, 0, S), row(q_head, i, 0, D)
+        dots(query, k_head, 0, S, scores)
         for j in range(S):
-            key, dot = row(k_head, j, 0, D), zero
-            for d in range(D):
-                dot += query[d] * key[d]
-            scores[j] = dot * real(scale)
+            scores[j] *= real(scale)
             if bias.size:
                 scores[j] += bias[b % bias.shape[0], h % bias.shape[1], i % bias.shape[2], j]
             if mask.size and not mask[b % mask.shape[0], h % mask.shape[1], i % mask.shape[2], j]:
@@ -226,12 +225,13 @@ def _attend_head(task, q, k, v, mask, bias, causal, window, scale, y, lse):
         for d in range(D):
             acc[d] = zero
         for j in range(S):
-            weight = exp(scores[j] - base)
-            total += weight
-            if weight != zero:  # a weight of zero silences even NaN
+            scores[j] = exp(scores[j] - base)
+            total += scores[j]
+        for j in range(S):
+            if scores[j] != zero:  # a weight of zero silences even NaN
                 value = row(v_head, j, 0, D)
                 for d in range(D):
-                    acc[d] += weight * value[d]
+                    acc[d] += scores[j] * value[d]
         factor = zero if total == zero else real(1) / total
         for d in range(D):
             y[b, h, i, d] = acc[d] * factor

@@ -216,31 +216,36 @@ def _tiles(a, aT, b, bias, activation, y, z, down, across, pack_a, pack_b):
 
 
 @jit
+def dots(x, rows, first, last, out):
+    """out[first:last] = rows[first:last] @ x, where a row may be longer than x."""
+    K, zero, whole = x.size, out.dtype.type(0), first + (last - first) // 4 * 4
+    for j in range(first, whole, 4):  # four streams from memory are faster than one
+        b0, b1 = row(rows, j, 0, K), row(rows, j + 1, 0, K)
+        b2, b3 = row(rows, j + 2, 0, K), row(rows, j + 3, 0, K)
+        s0 = s1 = s2 = s3 = zero
+        for k in range(K):
+            s0 += x[k] * b0[k]
+            s1 += x[k] * b1[k]
+            s2 += x[k] * b2[k]
+            s3 += x[k] * b3[k]
+        out[j], out[j + 1], out[j + 2], out[j + 3] = s0, s1, s2, s3
+    for j in range(whole, last):
+        total, weights = zero, row(rows, j, 0, K)
+        for k in range(K):
+            total += x[k] * weights[k]
+        out[j] = total
+
+
+@jit
 def _dot_columns(task, a, b, bias, activation, y, z):
     wide_vectors()
     M, N = z.shape[1:]
     tasks = (N + _COLUMNS - 1) // _COLUMNS
     i, j0 = task // tasks, task % tasks * _COLUMNS
     j1 = min(N, j0 + _COLUMNS)
-    a, b, z_rows, K = a[i], b[i], z[i], a.shape[2]
-    whole = j0 + (j1 - j0) // 4 * 4
+    rows, weights, z_rows = a[i], b[i], z[i]
     for m in range(M):
-        x = row(a, m, 0, K)
-        for j in range(j0, whole, 4):  # four streams from memory are faster than one
-            b0, b1 = row(b, j, 0, K), row(b, j + 1, 0, K)
-            b2, b3 = row(b, j + 2, 0, K), row(b, j + 3, 0, K)
-            s0 = s1 = s2 = s3 = z.dtype.type(0)
-            for k in range(K):
-                s0 += x[k] * b0[k]
-                s1 += x[k] * b1[k]
-                s2 += x[k] * b2[k]
-                s3 += x[k] * b3[k]
-            z_rows[m, j], z_rows[m, j + 1], z_rows[m, j + 2], z_rows[m, j + 3] = s0, s1, s2, s3
-        for j in range(whole, j1):
-            total, weights = z.dtype.type(0), row(b, j, 0, K)
-            for k in range(K):
-                total += x[k] * weights[k]
-            z_rows[m, j] = total
+        dots(row(rows, m, 0, a.shape[2]), weights, j0, j1, row(z_rows, m, 0, N))
     _finish(bias, activation, y, z, i, 0, M, j0, j1)
 
 

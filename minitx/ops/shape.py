@@ -62,7 +62,7 @@ def getitem(x, index):
 
 
 def _address(x):
-    return x.__array_interface__["data"][0]
+    return x.ctypes.data
 
 
 def _side_by_side(xs, axis):
