@@ -13,7 +13,7 @@ from typing import Any
 import numba
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.core.compiler import Flags
+from numba.core.compiler import Flags, compile_internal
 from numba.extending import intrinsic
 
 from .jit import COMPILED
@@ -70,12 +70,19 @@ def _run_tasks(typingctx, task, count, arguments):
 
 def _with_closure(context, builder, dispatcher, body, closure) -> ir.Function:
     """A function of a task's number and the address of the task's other arguments."""
+    python = dispatcher.py_func
+    name = context.mangler(f"minitx_task_{python.__module__}.{python.__qualname__}", body.args)
+    function = cgutils.get_or_insert_function(builder.module, _TASK, name)
+    if not function.is_declaration:
+        return function
     flags = Flags()
     dispatcher.targetdescr.options.parse_as_flags(flags, dispatcher.targetoptions)
-    # For linking alone: compiled on its own, it would also be made machine code on its own.
-    compiled = context.compile_subroutine(builder, dispatcher.py_func, body, flags=flags)
-    name = builder.module.get_unique_name(f"minitx_task_{compiled.fndesc.mangled_name}")
-    function = ir.Function(builder.module, _TASK, name)
+    flags.no_compile = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
+    # Into the library at hand: one of its own would be optimised, and made machine code, twice.
+    typing, library = context.typing_context, context.active_code_library
+    compiled = compile_internal(
+        typing, context, library, python, body.args, body.return_type, flags, locals={}
+    )
     function.linkage = "internal"
     inner = ir.IRBuilder(function.append_basic_block("entry"))
     number, at = function.args
