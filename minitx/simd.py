@@ -54,6 +54,11 @@ def multiply_tile(a, i, k, b, kb, jb, c, ic, jc, rows, columns, depth, add):
     tile[...] = tile + part if add else part
 
 
+def width(x):
+    """How many numbers of x one row of a tile has, n above: a constant in machine code."""
+    return TILE_BYTES // x.itemsize
+
+
 def wide_vectors():
     """Let LLVM use the widest vectors in the loops of the calling function, and what it inlines.
 
@@ -129,6 +134,14 @@ def _multiply_tile(typingctx, a, i, k, b, kb, jb, c, ic, jc, rows, columns, dept
         return context.get_dummy_value()
 
     return signature, generate
+
+
+@intrinsic
+def _width(typingctx, x):
+    def generate(context, builder, signature, arguments):
+        return _I64(TILE_BYTES // context.get_abi_sizeof(context.get_data_type(x.dtype)))
+
+    return types.intp(x), generate
 
 
 @intrinsic
@@ -375,6 +388,6 @@ def _tile_function(module: ir.Module, real: ir.Type, vectors: int) -> ir.Functio
 
 
 if not config.DISABLE_JIT:
-    multiply_tile, wide_vectors = _multiply_tile, _wide_vectors  # noqa: F811
+    multiply_tile, width, wide_vectors = _multiply_tile, _width, _wide_vectors  # noqa: F811
     choose, copy_vector = _choose, _copy_vector  # noqa: F811
     row, row_max = _row, _row_max  # noqa: F811

@@ -22,7 +22,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..jit import compiled, jit, kernel
-from ..simd import ROWS, multiply_tile, row, row_max, wide_vectors
+from ..simd import ROWS, multiply_tile, row, row_max, wide_vectors, width
 from ..tasks import run_tasks
 from .attention_tiles import (
     KEYS,
@@ -33,13 +33,12 @@ from .attention_tiles import (
     copy_transposed,
     drop,
     exponentials,
-    fill,
+    fill_outside,
     grains,
     keys_of,
     padded,
     slopes,
     tile_scores,
-    width,
 )
 from .dropout import dropout_ref
 from .linalg import dots
@@ -215,8 +214,8 @@ def _attend_head(task, q, k, v, mask, bias, causal, window, scale, y, lse):
         for j in range(S):
             scores[j] *= real(scale)
             if bias.size:
-                scores[j] += bias[b % bias.shape[0], h % bias.shape[1], i % bias.shape[2], j]
-            if mask.size and not mask[b % mask.shape[0], h % mask.shape[1], i % mask.shape[2], j]:
+                scores[j] += bias[b, h, i, j]
+            if mask.size and not mask[b, h, i, j]:
                 scores[j] = lowest
             if j < first or j >= last:
                 scores[j] = lowest
@@ -284,14 +283,12 @@ def _attend_vjp_head(
     k_rows = np.empty((keys, depth), q.dtype)
     kT, vT = np.empty((D, keys), q.dtype), np.empty((D, keys), q.dtype)
     s, ds = np.empty((queries, KEYS), q.dtype), np.empty((queries, KEYS), q.dtype)
-    dk_rows, dv_rows = np.empty((keys, depth), q.dtype), np.empty((keys, depth), q.dtype)
     for j0 in range(part * KEYS, S, parts * KEYS):
         j1 = min(S, j0 + KEYS)
         k_finite = copy(k[b, h], j0, j1, k_rows)
         for x, factor, out in ((k[b, h], scale, kT), (v[b, h], 1.0, vT)):
             copy_transposed(x, j0, j1, factor, out)
-        for out in (dk_rows, dv_rows):
-            out[:] = zero
+        dk_rows, dv_rows = np.zeros((keys, depth), q.dtype), np.zeros((keys, depth), q.dtype)
         for i0 in range(0, T, QUERIES):
             i1 = min(T, i0 + QUERIES)
             left, right = grains(i0, i1 - i0, j0, S, causal, window, shift)
@@ -300,7 +297,7 @@ def _attend_vjp_head(
             for i in range(i0, i1, ROWS):
                 n = min(ROWS, i1 - i)
                 lo, hi = tile_scores(
-                    q_rows[:, :D], kT, s, mask, bias, b, h, i, n, j0, T, S, causal, window
+                    q_rows, kT, s, mask, bias, b, h, i, n, j0, T, S, causal, window
                 )
                 for j in range(lo, hi, width(s)):
                     wide = min(width(ds), hi - j)
@@ -314,9 +311,8 @@ def _attend_vjp_head(
                         slopes(row(s, r, lo, hi), row(ds, r, lo, hi), log_sum, dot, real(scale))
                     if p > 0:
                         drop(s, r, lo, hi, p, key, start)
-                    for x in (s, ds):
-                        fill(row(x, r, left, max(left, min(lo, right))), zero)
-                        fill(row(x, r, min(right, max(left, hi)), right), zero)
+                    fill_outside(s, r, left, right, lo, hi, zero)
+                    fill_outside(ds, r, left, right, lo, hi, zero)
                 if lo < hi:
                     seen = min(hi, j1 - j0) - lo
                     add_weighted(ds, i - i0, lo, k_rows, lo, dq_rows, i, n, seen, k_finite)
@@ -332,8 +328,8 @@ def _attend_vjp_head(
                         (ds.T, q_rows, dk_rows, q_finite),
                     ):
                         add_weighted(weights, j, first, values, at, out, j, n, count, finite)
-        for x, out in ((dk_rows, dk[b, h]), (dv_rows, dv[b, h])):
-            copy_rows(x, j1 - j0, out, j0)
+        copy_rows(dk_rows, j1 - j0, dk[b, h], j0)
+        copy_rows(dv_rows, j1 - j0, dv[b, h], j0)
     copy_rows(dq_rows, T, dq[part, b, h], 0)
 
 
@@ -358,17 +354,17 @@ def _by_rows(x):
     return x if x.strides[3] == x.itemsize else np.ascontiguousarray(x)
 
 
-def _or_empty(mask, bias, dtype):
-    """An absent mask or bias as an array without elements: one compilation serves all cases."""
-    mask = np.empty((0, 0, 0, 0), bool) if mask is None else mask
-    bias = np.empty((0, 0, 0, 0), dtype) if bias is None else bias
-    return mask, bias
+def _whole(x, dtype, shape):
+    """A mask or bias, broadcast; an absent one has no elements: one compilation serves all."""
+    return np.empty((0, 0, 0, 0), dtype) if x is None else np.broadcast_to(x, shape)
 
 
 def attend_jit(q, k, v, mask, bias, causal, window, scale, p, key):
     dtype = q.dtype.newbyteorder("=")
     y, lse = _heads_last(*q.shape, dtype), np.empty(q.shape[:3], dtype)
-    options = *_or_empty(mask, bias, dtype), causal, window, scale
+    shape = *q.shape[:3], k.shape[2]
+    mask, bias = _whole(mask, bool, shape), _whole(bias, dtype, shape)
+    options = mask, bias, causal, window, scale
     q, k, v = (_by_rows(x) for x in (q, k, v))
     if q.shape[2] <= _FEW_QUERIES and not p:
         _attend_few(q, k, v, *options, y, lse)
@@ -384,7 +380,9 @@ def attend_vjp_jit(dy, q, k, v, y, lse, mask, bias, causal, window, scale, p, ke
     dq, dk, dv = out
     parts = max(1, min(-(-S // KEYS), _ENOUGH // max(1, B * H)))
     shares = dq[None] if parts == 1 else np.empty((parts, B, H, T, D), dtype)
-    options = *_or_empty(mask, bias, dtype), causal, window, scale, p, key
+    shape = *q.shape[:3], k.shape[2]
+    mask, bias = _whole(mask, bool, shape), _whole(bias, dtype, shape)
+    options = mask, bias, causal, window, scale, p, key
     dy, q, k, v, y = (_by_rows(x) for x in (dy, q, k, v, y))
     _attend_vjp(dy, q, k, v, y, lse, *options, shares, dk, dv)
     if parts > 1:

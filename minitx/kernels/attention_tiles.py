@@ -10,17 +10,11 @@ import numpy as np
 
 from ..jit import jit
 from ..packing import pack_columns
-from ..simd import TILE_BYTES, multiply_tile, row
+from ..simd import multiply_tile, row, width
 from .scalar import exp, uniform_jit
 
 QUERIES, KEYS = 96, 128  # whole tiles of registers on any processor
 GRAIN = 32  # keys that are looked at or skipped together
-
-
-@jit
-def width(x):
-    """How many numbers one row of a register tile has."""
-    return TILE_BYTES // x.itemsize
 
 
 @jit
@@ -73,11 +67,11 @@ def copy_rows(x, n, out, first):
 
 
 @jit
-def _seen(i, j0, S, causal, window, shift):
-    """Keys that query i may see in the tile at j0: first and end, counted from j0."""
+def _seen(i, n, j0, S, causal, window, shift):
+    """Keys that queries i to i + n - 1 may see in the tile at j0: first and end, from j0 on."""
     last = min(KEYS, S - j0)
     if causal:
-        last = min(last, i + shift + 1 - j0)
+        last = min(last, i + n + shift - j0)
     first = max(0, i + shift + 1 - window - j0) if window else 0
     return first, last
 
@@ -85,8 +79,7 @@ def _seen(i, j0, S, causal, window, shift):
 @jit
 def grains(i, n, j0, S, causal, window, shift):
     """What queries i to i + n - 1 see of the tile at j0, in whole grains."""
-    first = _seen(i, j0, S, causal, window, shift)[0]
-    last = _seen(i + n - 1, j0, S, causal, window, shift)[1]
+    first, last = _seen(i, n, j0, S, causal, window, shift)
     end = (max(first, last) + GRAIN - 1) // GRAIN * GRAIN
     return first // GRAIN * GRAIN, min(KEYS, end)
 
@@ -101,20 +94,19 @@ def tile_scores(q, kT, s, mask, bias, b, h, i, n, j0, T, S, causal, window):
     lo, hi = grains(i, n, j0, S, causal, window, shift)
     for j in range(lo, hi, width(s)):
         wide = min(width(s), hi - j)
-        multiply_tile(q, i, 0, kT, 0, j, s, at, j, n, wide, q.shape[1], False)
+        multiply_tile(q, i, 0, kT, 0, j, s, at, j, n, wide, kT.shape[0], False)
     for r in range(n):
-        first, last = _seen(i + r, j0, S, causal, window, shift)
+        first, last = _seen(i + r, 1, j0, S, causal, window, shift)
         if bias.size:
-            added = bias[b % bias.shape[0], h % bias.shape[1], (i + r) % bias.shape[2]]
+            added = bias[b, h, i + r]
             for j in range(first, last):
                 s[at + r, j] += added[j0 + j]
         if mask.size:
-            seen = mask[b % mask.shape[0], h % mask.shape[1], (i + r) % mask.shape[2]]
+            seen = mask[b, h, i + r]
             for j in range(first, last):
                 if not seen[j0 + j]:
                     s[at + r, j] = hidden
-        fill(row(s, at + r, lo, max(lo, min(first, hi))), hidden)
-        fill(row(s, at + r, min(hi, max(lo, last)), hi), hidden)
+        fill_outside(s, at + r, lo, hi, first, last, hidden)
     return lo, hi
 
 
@@ -141,9 +133,12 @@ def slopes(x, dx, log_sum, dot, scale):
 
 
 @jit
-def fill(x, value):
-    for j in range(x.size):
-        x[j] = value
+def fill_outside(x, i, first, end, lo, hi, value):
+    """x[i, first:end] = value, except within lo:hi."""
+    x_row = row(x, i, 0, end)
+    for start, stop in ((first, min(lo, end)), (max(first, hi), end)):
+        for j in range(start, stop):
+            x_row[j] = value
 
 
 @jit
