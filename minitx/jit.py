@@ -9,6 +9,7 @@ callable and registers it for the tests.  Which of the two runs is decided by
 from __future__ import annotations
 
 import contextlib
+import gc
 import inspect
 import math
 import os
@@ -101,6 +102,18 @@ def _tell() -> None:
         print("minitx: compiling kernels (once) ...", file=sys.stderr, flush=True)
 
 
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Numba's many small objects live for one compilation: looking for cycles costs a tenth."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 class Compiled:
     """A compiled function, called with one layout per argument.
 
@@ -158,7 +171,7 @@ class Compiled:
         timer.daemon = True
         timer.start()
         try:
-            with alone(_CACHE):
+            with alone(_CACHE), _uncollected():
                 return self.dispatcher.compile(signature)
         finally:
             timer.cancel()
