@@ -172,45 +172,47 @@ def _do_strip(task, a, aT, b, bias, activation, y, z, down, across, pack_a, pack
     i, r, q = task // (down * across), task // across % down, task % across
     r0, r1 = r * rows // down, (r + 1) * rows // down  # in tiles
     c0, c1 = q * columns // across, (q + 1) * columns // across
-    i0, i1, c, by_rows = r0 * ROWS, min(M, r1 * ROWS), z[i], across == 1
-    own_a = np.empty(((r1 - r0) * depth if pack_a and by_rows else 0, ROWS), z.dtype)
-    own_b = np.empty(((c1 - c0) * depth if pack_b and not by_rows else 0, width), z.dtype)
+    i0, i1, c = r0 * ROWS, min(M, r1 * ROWS), z[i]
+    side, first, last, lanes, wanted = b[i], c0, c1, width, pack_b  # that no other strip reads
+    if across == 1:
+        side, first, last, lanes, wanted = aT[i], r0, r1, ROWS, pack_a
+    own = np.empty(((last - first) * depth if wanted else 0, lanes), z.dtype)
     for k0 in range(0, max(1, K), _DEPTH):
         k1 = min(K, k0 + _DEPTH)
+        if own.size:
+            _lay_panels(side, first, last, k0, k1, own, 0, depth)
         # Tile (r, q) is of left[ia * r, ka + da * r] and what follows, right[kb + db * q, jb * q].
         left, ia, ka, da = a[i], ROWS, k0, 0
-        right, kb, db, jb = b[i], k0, 0, width
-        if own_a.size:
-            _lay_panels(aT[i], r0, r1, k0, k1, own_a, 0, depth)
-            left, ia, ka, da = own_a.T, 0, -r0 * depth, depth
+        if pack_a and across == 1:
+            left, ia, ka, da = own.T, 0, -r0 * depth, depth
         elif pack_a:
             left, ia, ka, da = panels.T, 0, i * rows * K + k0, K
-        if own_b.size:
-            _lay_panels(b[i], c0, c1, k0, k1, own_b, 0, depth)
-            right, kb, db, jb = own_b, -c0 * depth, depth, 0
+        right, kb, db, jb = b[i], k0, 0, width
+        if pack_b and across > 1:
+            right, kb, db, jb = own, -c0 * depth, depth, 0
         elif pack_b:
             right, kb, db, jb = panels, i * columns * K + k0, K, 0
-        for first in range(c0, c1, _NEAR_COLUMNS):
-            last = min(c1, first + _NEAR_COLUMNS)
+        for near in range(c0, c1, _NEAR_COLUMNS):
+            end = min(c1, near + _NEAR_COLUMNS)
             for r in range(r0, r1):
                 have, top = min(ROWS, M - r * ROWS), r * ROWS
-                for q in range(first, last):
+                for q in range(near, end):
                     at, wide = q * width, min(width, N - q * width)
                     multiply_tile(
                         left, ia * r, ka + da * r, right, kb + db * q, jb * q, c, top, at,
                         have, wide, k1 - k0, k0 > 0,
                     )  # fmt: skip
             if k1 == K:
-                j1 = min(N, last * width)
-                _finish(bias, activation, y, z, i, i0, i1, first * width, j1)
+                j1 = min(N, end * width)
+                _finish(bias, activation, y, z, i, i0, i1, near * width, j1)
 
 
 @jit(strided="a aT b")
 def _tiles(a, aT, b, bias, activation, y, z, down, across, pack_a, pack_b):
+    shared, lanes, wanted = aT, ROWS, pack_a
     if across == 1:
-        panels = _packed(b, TILE_BYTES // z.itemsize, pack_b)
-    else:
-        panels = _packed(aT, ROWS, pack_a)
+        shared, lanes, wanted = b, TILE_BYTES // z.itemsize, pack_b
+    panels = _packed(shared, lanes, wanted)
     more = bias, activation, y, z, down, across, pack_a, pack_b, panels
     run_tasks(_do_strip, len(z) * down * across, (a, aT, b, *more))
 
