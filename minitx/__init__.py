@@ -7,10 +7,15 @@ mx.softmax(x @ x.T).var().backward()
 x.grad
 """
 
+from __future__ import annotations
+
 from . import coretype  # noqa: F401  (before anything loads NumPy)
 
 # isort: split
-from . import checkpoint, data, models, nn, ops, optim, oracle, text, train
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from . import nn, ops, optim
 from .flops import count_multiply_adds
 from .gradcheck import gradcheck
 from .jit import use_kernels
@@ -20,6 +25,9 @@ from .report import report
 from .tensor import Observer, Tensor, no_grad, observing, op
 from .threads import get_threads, release_blas, set_threads
 from .trace import explain_nan, trace
+
+if TYPE_CHECKING:
+    from . import checkpoint, data, models, oracle, text, train
 
 __version__ = "0.1.0"
 keep_freed_memory()
@@ -31,3 +39,14 @@ __all__ = [
     "release_blas", "report", "set_threads", "text", "trace", "train", "use_kernels", *ops.__all__,
 ]
 # fmt: on
+
+
+def __getattr__(name: str) -> Any:
+    """The larger packages are loaded when first asked for: half of all there is to load."""
+    if name in ("checkpoint", "data", "models", "oracle", "text", "train"):
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
