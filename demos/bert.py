@@ -110,8 +110,8 @@ class Finetuning:
     def __init__(self, args: argparse.Namespace, model: BERTPretraining, tokenizer):
         self.args, self.tuning, self.tokenizer = args, args.tuning, tokenizer
         self.begin = {
-            "pre-trained": lambda seed: copied(model.bert, args.scale.length),
-            "untrained": lambda seed: new_bert(args.scale, tokenizer, seed + 1),
+            "pre-trained": lambda seed: copied(model, args.scale.length),
+            "untrained": lambda seed: BERTPretraining(new_bert(args.scale, tokenizer, seed + 1)),
         }
 
     def keep(self, name: str, function: Callable[[], float], settings: Any) -> float:

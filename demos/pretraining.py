@@ -46,12 +46,12 @@ Document = tuple[str, ...]  # passages in order
 @dataclass(frozen=True)
 class Scale:
     vocab: int = 2000
-    layers: int = 2
+    layers: int = 3
     width: int = 128
-    steps: int = 12000
+    steps: int = 30000
     batch: int = 16
     length: int = 64  # tokens of a pair, at most
-    lr: float = 2e-3
+    lr: float = 1.5e-3
     gaps: float = 0.3  # which share of the tokens is hidden
     every: int = 1  # how many files share one that is read
 
@@ -256,14 +256,14 @@ def pretraining(
     )
 
 
-def copied(bert: BERT, length: int) -> BERT:
+def copied(model: BERTPretraining, length: int) -> BERTPretraining:
     """Another model with the same weights, to fine-tune on texts of up to CONTEXT tokens.
 
     Of its positions those beyond ``length``, which pre-training has not seen, begin as the first
     ones do (as Beltagy et al. 2020 lengthen a model, https://arxiv.org/abs/2004.05150).
     """
-    twin = type(bert)(bert.config, 0, pooler=bert.pooler is not None)
-    twin.load_state_dict(bert.state_dict())
-    table = twin.positions.weight.data
+    twin = BERTPretraining(type(model.bert)(model.bert.config, 0), nsp=model.nsp is not None)
+    twin.load_state_dict(model.state_dict())
+    table = twin.bert.positions.weight.data
     table[length:] = table[np.arange(length, len(table)) % length]
     return twin

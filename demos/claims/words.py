@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from minitx.checkpoint import read_metadata
-from minitx.models.bert import BERT
+from minitx.models.bert import BERT, BERTPretraining
 
 from .. import language, pretraining
 from .lab import Lab, spread
@@ -33,9 +33,9 @@ class Words:
     def __init__(self, lab: Lab):
         self.lab, self.scale, self.tuning = lab, lab.scale.bert, lab.scale.tuning
         self.tokenizer = pretraining.wordpiece(self.scale)
-        self.models: dict[str, BERT] = {}
+        self.models: dict[str, BERTPretraining] = {}
 
-    def pretrained(self, kind: str) -> BERT:
+    def pretrained(self, kind: str) -> BERTPretraining:
         """The model of that kind, trained now, or further, if it has not been to the end."""
         if kind not in self.models:
             path, scale = self.lab.folder / f"bert-{kind}.safetensors", self.scale
@@ -46,18 +46,19 @@ class Words:
                 trainer.resume()
             if not trainer.run(scale.steps):
                 raise KeyboardInterrupt
-            self.models[kind] = trainer.model.bert
+            self.models[kind] = trainer.model
         return self.models[kind]
 
     def scores(self, task: str, start: str, labels: int = 0) -> list[float]:
         """start: a kind of pre-training, or "untrained", or "untrained ltr"."""
         tuning = dataclasses.replace(self.tuning, labels=labels or self.tuning.labels)
 
-        def begin(seed: int) -> BERT:
+        def begin(seed: int) -> BERTPretraining:
             if start in KINDS:
                 return pretraining.copied(self.pretrained(start), self.scale.length)
             kind = pretraining.LeftToRight if start.endswith("ltr") else BERT
-            return pretraining.new_bert(self.scale, self.tokenizer, seed + 1, kind)
+            new = pretraining.new_bert(self.scale, self.tokenizer, seed + 1, kind)
+            return BERTPretraining(new)
 
         def keep(name, function, settings):
             return self.lab.kept(name, function, (self.scale, settings))
