@@ -66,6 +66,7 @@ def jit(function: Callable | None = None, *, exact: bool = False, strided: str =
         forceinline=exact,
         fastmath=EXACT_FLAGS if exact else FLAGS,
         error_model="numpy",
+        no_cfunc_wrapper=True,
     )(function)
     if COMPILED:
         dispatcher.strided = frozenset(strided.split())

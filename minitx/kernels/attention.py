@@ -159,7 +159,9 @@ def _attend_queries(task, q, kT, v_rows, finite, mask, bias, causal, window, S, 
     i0, i1 = block * QUERIES, min(T, (block + 1) * QUERIES)
     s = np.empty((i1 - i0, KEYS), q.dtype)
     acc = np.zeros((i1 - i0, v_rows.shape[4]), q.dtype)
-    top, total = np.full(i1 - i0, lowest), np.zeros(i1 - i0, q.dtype)
+    top, total = np.empty(i1 - i0, q.dtype), np.empty(i1 - i0, q.dtype)
+    for r in range(i1 - i0):
+        top[r], total[r] = lowest, zero
     q_head, y_head = q[b, h], y[b, h]
     for tile in range(kT.shape[2]):
         j0 = tile * KEYS
