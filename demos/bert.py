@@ -1,6 +1,6 @@
 """BERT in small: pre-trained on what Python ships with, then fine-tuned in all of the paper's ways.
 
-    python demos/bert.py                                   both stages, in some twenty minutes
+    python demos/bert.py                                   both stages, in less than an hour
     python demos/bert.py --resume                          go on after Ctrl-C
     python demos/bert.py --fill "Return a [MASK] object."  only fill gaps, with what was trained
     python demos/bert.py --resume --choose                 how rates of fine-tuning were chosen

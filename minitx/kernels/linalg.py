@@ -23,7 +23,7 @@ from .activation import activate_ref, activate_row
 
 _DEPTH = 384  # of a part of the sum: so much of some rows of a fits into the first cache
 _MOST_ROWS, _MOST_COLUMNS = 192, 256  # of a strip: so much of b fits into the second
-_NEAR_COLUMNS = 4  # tiles that share some rows of a while these are in the first cache
+_NEAR_COLUMNS = 1024 // TILE_BYTES  # tiles that share rows of a while these are in the first cache
 _ENOUGH = 8  # strips, to share out evenly
 _NEAR = 64  # rows packed together: near enough for the first cache and its table of pages
 _CROWDED = 8192  # bytes: rows so far apart share few places in the first cache
