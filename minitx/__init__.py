@@ -43,7 +43,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """The larger packages are loaded when first asked for: half of all there is to load."""
-    if name in ("checkpoint", "data", "models", "oracle", "text", "train"):
+    if name in __all__:
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

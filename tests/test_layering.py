@@ -7,6 +7,7 @@ import pathlib
 import sys
 
 import pytest
+from isolated import run
 
 import minitx
 
@@ -158,3 +159,19 @@ def test_files_stay_small(module):
     lines = FILES[module].read_text().splitlines()
     assert len(lines) < (300 if module == "tensor" else 401)
     assert [i for i, line in enumerate(lines, 1) if len(line) > 100] == []
+
+
+def test_larger_packages_are_loaded_when_asked_for():
+    code = """
+        import sys
+        import minitx
+        assert "minitx.models" not in sys.modules
+        assert minitx.models is sys.modules["minitx.models"]
+        assert set(minitx.__all__) <= set(dir(minitx))
+        try:
+            minitx.modles
+        except AttributeError as error:
+            print(error)
+    """
+    output = run(code)
+    assert output.strip() == "module 'minitx' has no attribute 'modles'"

@@ -14,6 +14,7 @@ from minitx.simd import (
     row,
     row_max,
     wide_vectors,
+    width,
 )
 
 both_dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -180,6 +181,21 @@ def test_choose(dtype):
     out = np.empty_like(a)
     _choices(a, b, out)
     np.testing.assert_array_equal(out, [1, 1, 3, np.nan, np.nan, 0])
+
+
+@jit
+def _width(x):
+    return width(x)
+
+
+_width = compiled(_width)
+
+
+@both_dtypes
+def test_width(dtype):
+    """The constant in machine code is what the Python form computes."""
+    x = np.empty(1, dtype)
+    assert _width(x) == TILE_BYTES // x.itemsize
 
 
 def test_sizes():

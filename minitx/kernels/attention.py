@@ -356,17 +356,19 @@ def _by_rows(x):
     return x if x.strides[3] == x.itemsize else np.ascontiguousarray(x)
 
 
-def _whole(x, dtype, shape):
-    """A mask or bias, broadcast; an absent one has no elements: one compilation serves all."""
-    return np.empty((0, 0, 0, 0), dtype) if x is None else np.broadcast_to(x, shape)
+def _whole(mask, bias, q, k):
+    """Both broadcast; an absent one has no elements: one compilation serves all cases."""
+    shape, none = (*q.shape[:3], k.shape[2]), (0, 0, 0, 0)
+    return (
+        np.empty(none, bool) if mask is None else np.broadcast_to(mask, shape),
+        np.empty(none, q.dtype.newbyteorder("=")) if bias is None else np.broadcast_to(bias, shape),
+    )
 
 
 def attend_jit(q, k, v, mask, bias, causal, window, scale, p, key):
     dtype = q.dtype.newbyteorder("=")
     y, lse = _heads_last(*q.shape, dtype), np.empty(q.shape[:3], dtype)
-    shape = *q.shape[:3], k.shape[2]
-    mask, bias = _whole(mask, bool, shape), _whole(bias, dtype, shape)
-    options = mask, bias, causal, window, scale
+    options = *_whole(mask, bias, q, k), causal, window, scale
     q, k, v = (_by_rows(x) for x in (q, k, v))
     if q.shape[2] <= _FEW_QUERIES and not p:
         _attend_few(q, k, v, *options, y, lse)
@@ -382,9 +384,7 @@ def attend_vjp_jit(dy, q, k, v, y, lse, mask, bias, causal, window, scale, p, ke
     dq, dk, dv = out
     parts = max(1, min(-(-S // KEYS), _ENOUGH // max(1, B * H)))
     shares = dq[None] if parts == 1 else np.empty((parts, B, H, T, D), dtype)
-    shape = *q.shape[:3], k.shape[2]
-    mask, bias = _whole(mask, bool, shape), _whole(bias, dtype, shape)
-    options = mask, bias, causal, window, scale, p, key
+    options = *_whole(mask, bias, q, k), causal, window, scale, p, key
     dy, q, k, v, y = (_by_rows(x) for x in (dy, q, k, v, y))
     _attend_vjp(dy, q, k, v, y, lse, *options, shares, dk, dv)
     if parts > 1:

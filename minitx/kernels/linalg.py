@@ -169,9 +169,9 @@ def _do_strip(task, a, aT, b, bias, activation, y, z, down, across, pack_a, pack
     wide_vectors()
     (M, N), K, width = z.shape[1:], a.shape[2], TILE_BYTES // z.itemsize
     rows, columns, depth = (M + ROWS - 1) // ROWS, (N + width - 1) // width, min(K, _DEPTH)
-    i, r, q = task // (down * across), task // across % down, task % across
-    r0, r1 = r * rows // down, (r + 1) * rows // down  # in tiles
-    c0, c1 = q * columns // across, (q + 1) * columns // across
+    i, u, v = task // (down * across), task // across % down, task % across
+    r0, r1 = u * rows // down, (u + 1) * rows // down  # in tiles
+    c0, c1 = v * columns // across, (v + 1) * columns // across
     i0, i1, c = r0 * ROWS, min(M, r1 * ROWS), z[i]
     side, first, last, lanes, wanted = b[i], c0, c1, width, pack_b  # that no other strip reads
     if across == 1:
@@ -209,6 +209,7 @@ def _do_strip(task, a, aT, b, bias, activation, y, z, down, across, pack_a, pack
 
 @jit(strided="a aT b")
 def _tiles(a, aT, b, bias, activation, y, z, down, across, pack_a, pack_b):
+    """All strips, after packing what they share."""
     shared, lanes, wanted = aT, ROWS, pack_a
     if across == 1:
         shared, lanes, wanted = b, TILE_BYTES // z.itemsize, pack_b
