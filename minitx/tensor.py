@@ -149,9 +149,10 @@ def op(function: Callable | None = None, *, branch: Callable | None = None) -> A
     """Make a differentiable function of one that takes arrays and returns ``(value, vjp)``.
 
     ``vjp(dy)`` returns a tuple with an entry for each leading argument: the gradient, None, or a
-    function without arguments that computes it, called only if somebody needs it.  Gradients may
-    still have the shape the inputs were broadcast to.  ``branch`` tells the piece of a piecewise
-    function that its arguments fall on (relu: x > 0): finite differences must keep to one piece.
+    function without arguments that computes it, called only if somebody needs it.  A ``partial``,
+    given an array, adds to it instead: a leaf's gradient takes no detour.  Gradients may still have
+    the shape the inputs were broadcast to.  ``branch`` tells the piece of a piecewise function that
+    its arguments fall on (relu: x > 0): finite differences must keep to one piece.
     """
     if function is None:
         return lambda f: op(f, branch=branch)
@@ -279,6 +280,10 @@ def _pull(node: Node, cotangent: np.ndarray) -> list[np.ndarray | None]:
         if x.requires_grad and position >= len(entries):
             raise TypeError(f"{node.name}: its pullback has no entry for argument {position}")
         entry = entries[position] if x.requires_grad else None
+        into = x.grad if x.node is None and _state.observer is None else None
+        if into is not None and isinstance(entry, functools.partial):
+            entry(into)
+            entry = None
         entry = entry() if callable(entry) else entry
         if entry is not None:
             entry = unbroadcast(np.asarray(entry, x.dtype), x.shape)

@@ -43,7 +43,7 @@ def assert_close(got, expected, around=()):
 
 @pytest.mark.parametrize("name", sorted(KERNELS))
 def test_ref_and_jit_agree(name):
-    kernel, in_place = KERNELS[name], name == "adamw"
+    kernel, in_place = KERNELS[name], name in ("adamw", "embedding_vjp", "matmul")
     slow = not COMPILED and name.startswith("attend")
 
     @settings(max_examples=settings.default.max_examples * (1 if slow else 5))
@@ -53,7 +53,9 @@ def test_ref_and_jit_agree(name):
             own = [x.copy() if in_place and is_real(x) else x for x in args]
             with np.errstate(all="ignore"):
                 out = form(*own)
-            return [own[0], own[2], own[3]] if in_place else out if type(out) is tuple else [out]
+            if name == "adamw":
+                return [own[0], own[2], own[3]]
+            return out if type(out) is tuple else [out]
 
         before = [x.tobytes() for x in args if isinstance(x, np.ndarray)]
         expected, got = run(kernel.ref), run(kernel.jit)
@@ -148,9 +150,8 @@ def test_far_from_zero_an_activation_is_a_line(name, dtype):
     slope, index = np.repeat([[0.0, 1.0]], 4).reshape(1, 8), K.ACTIVATIONS.index(name)
     with np.errstate(over="ignore"):
         for form in "ref", "jit":
-            np.testing.assert_array_equal(getattr(K.activate, form)(x, index), x * slope)
-            dx, _ = getattr(K.activate_vjp, form)(np.ones_like(x), x, index)
-            np.testing.assert_array_equal(dx, slope)
+            got = getattr(K.activate, form)(x, index)
+            np.testing.assert_array_equal(got, [x * slope, slope])
 
 
 # dropout

@@ -86,9 +86,9 @@ def no_mask(dy, vjp, x):
     return (dy,)
 
 
-@kernel_mutant("gelu", "activate_vjp", normal(3, 4))
-def other_form_of_gelu(right, dy, x, activation):
-    return right(dy, x, kernels.ACTIVATIONS.index("gelu_tanh"))
+@kernel_mutant("gelu", "activate", normal(3, 4))
+def slope_of_the_other_gelu(right, x, activation):
+    return right(x, activation)[0], right(x, kernels.ACTIVATIONS.index("gelu_tanh"))[1]
 
 
 # Broadcasting, reductions, shapes
@@ -219,20 +219,21 @@ for _activation in kernels.ACTIVATIONS[1:]:
     LINEAR = normal(4, 3), normal(3, 3), normal(3), _activation
 
     @kernel_mutant("linear", "activate_vjp", *LINEAR)
-    def slope_dropped(right, dy, z, activation):
-        return right(dy, z, kernels.ACTIVATIONS.index("identity"))
+    def slope_dropped(right, dy, slope):
+        return right(dy, np.ones_like(slope))
+
+    @kernel_mutant("linear", "linear", *LINEAR)
+    def slope_at_the_result(right, x, weight, bias, activation):
+        y, _ = right(x, weight, bias, activation)
+        return y, kernels.activate(y - 0.5, activation)[1]
 
     @kernel_mutant("linear", "activate_vjp", *LINEAR)
-    def slope_at_the_result(right, dy, z, activation):
-        return right(dy, kernels.activate(z, activation) - 0.5, activation)
+    def slope_missing_in_the_bias(right, dy, slope):
+        return right(dy, slope)[0], dy.sum(axis=0)
 
     @kernel_mutant("linear", "activate_vjp", *LINEAR)
-    def slope_missing_in_the_bias(right, dy, z, activation):
-        return right(dy, z, activation)[0], dy.sum(axis=0)
-
-    @kernel_mutant("linear", "activate_vjp", *LINEAR)
-    def last_row_for_the_bias(right, dy, z, activation):
-        dz, _ = right(dy, z, activation)
+    def last_row_for_the_bias(right, dy, slope):
+        dz, _ = right(dy, slope)
         return dz, dz[-1]
 
 
@@ -242,14 +243,14 @@ def mean_for_the_bias(right, dy):
 
 
 @kernel_mutant("embedding", "embedding_vjp", normal(4, 2), np.array([1, 1, 3]))
-def last_occurrence_wins(right, dy, ids, count):
+def last_occurrence_wins(right, dy, ids, count, _=None):
     dtable = np.zeros((count, dy.shape[1]))
     dtable[ids] = dy
     return dtable
 
 
 @kernel_mutant("embedding", "embedding_vjp", normal(4, 2), np.array([1, 1, 3]))
-def rows_off_by_one(right, dy, ids, count):
+def rows_off_by_one(right, dy, ids, count, _=None):
     return right(dy, (ids + 1) % count, count)
 
 

@@ -208,7 +208,7 @@ def test_bytes_count_what_the_node_keeps():
     copied = 0 if np.may_share_memory(value, y) else y.nbytes
     assert attend.bytes == value.nbytes + copied + attend.saved["lse"].nbytes
     up = t["blocks.0.mlp.up.linear"]
-    assert up.bytes == up.value.nbytes + up.saved["z"].nbytes
+    assert up.bytes == up.value.nbytes + up.saved["slope"].nbytes
 
 
 def test_attention_unfolds_into_scores_probabilities_and_their_gradients():

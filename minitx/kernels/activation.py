@@ -1,7 +1,8 @@
 """Activations of a layer, elementwise: ReLU, GELU with the exact Phi and through a tanh, SiLU.
 
-Phi is the normal distribution function.  GELU: Hendrycks and Gimpel 2016; SiLU, x * sigmoid(x),
-there too; ReLU: Nair and Hinton 2010, with slope 0 at 0.
+Value and slope share most of their work, so both are computed going forward, and backward needs
+nothing but the slope.  Phi is the normal distribution function.  GELU: Hendrycks and Gimpel 2016;
+SiLU, x * sigmoid(x), there too; ReLU: Nair and Hinton 2010, with slope 0 at 0.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _CUBIC = 0.044715
 _FAR = 30.0  # where tanh is 1 to the last bit, and the cube of a float32 still is a number
 
 
-# ---- the reference: (value, derivative) of each --------------------------------------------------
+# ---- the reference: (value, slope) of each -------------------------------------------------------
 
 
 def _identity(x):
@@ -63,14 +64,14 @@ _FORMULAS = [_identity, _relu, _gelu, _gelu_tanh, _silu]
 
 
 def activate_ref(x, activation):
-    """f(x).  (..., C), an index into ACTIVATIONS -> (..., C)"""
-    return _FORMULAS[activation](x)[0]
+    """f(x) and f'(x).  (..., C), an index into ACTIVATIONS -> both (..., C)"""
+    return _FORMULAS[activation](x)
 
 
-def activate_vjp_ref(dy, x, activation):
-    """dy, x: (..., C) -> dx (..., C), and its column sums (C,), the gradient of a bias within x."""
-    dx = dy * _FORMULAS[activation](x)[1]
-    return dx, dx.sum(axis=tuple(range(x.ndim - 1)), dtype=np.float64).astype(x.dtype)
+def activate_vjp_ref(dy, slope):
+    """dy * slope (..., C), and its column sums (C,), the gradient of a bias within x."""
+    dx = dy * slope
+    return dx, dx.sum(axis=tuple(range(dx.ndim - 1)), dtype=np.float64).astype(dx.dtype)
 
 
 # ---- the twin ------------------------------------------------------------------------------------
@@ -78,94 +79,75 @@ def activate_vjp_ref(dy, x, activation):
 
 @jit
 def activate_row(activation, x, y):
-    """y[c] = f(x[c])."""
-    real = x.dtype.type
-    zero, half, one = real(0), real(0.5), real(1)
-    if activation == 0:
-        for c in range(x.size):
-            y[c] = x[c]
-    elif activation == _RELU:
-        for c in range(x.size):
-            y[c] = zero if x[c] < zero else x[c]  # a NaN stays one
-    elif activation == _GELU:
-        root = real(_ROOT_HALF)
-        for c in range(x.size):
-            y[c] = x[c] * half * (one + erf(x[c] * root))
-    elif activation == _GELU_TANH:
-        far, a = real(_FAR), real(2 * _ROOT_2_OVER_PI)
-        b = real(2 * _ROOT_2_OVER_PI * _CUBIC)
-        for c in range(x.size):
-            near = min(max(x[c], -far), far)
-            y[c] = x[c] * sigmoid(near * (a + b * near * near))  # (1 + tanh u) / 2 = sigmoid(2 u)
-    else:
-        for c in range(x.size):
-            y[c] = x[c] * sigmoid(x[c])
-
-
-@jit
-def _slope_row(activation, dy, x, dx):
-    """dx[c] = dy[c] * f'(x[c])."""
+    """y[c], x[c] = f(x[c]), f'(x[c])."""
     real = x.dtype.type
     zero, half, one, three = real(0), real(0.5), real(1), real(3)
     if activation == 0:
         for c in range(x.size):
-            dx[c] = dy[c]
+            y[c] = x[c]
+            x[c] = one
     elif activation == _RELU:
         for c in range(x.size):
-            dx[c] = dy[c] * (one if x[c] > zero else zero)
+            y[c] = zero if x[c] < zero else x[c]  # a NaN stays one
+            x[c] = one if x[c] > zero else zero
     elif activation == _GELU:
         root, height = real(_ROOT_HALF), real(_ROOT_HALF_PI)
         for c in range(x.size):
             phi = half * (one + erf(x[c] * root))
-            dx[c] = dy[c] * (phi + x[c] * height * exp(-half * x[c] * x[c]))
+            y[c] = x[c] * phi
+            x[c] = phi + x[c] * height * exp(-half * x[c] * x[c])
     elif activation == _GELU_TANH:
         far, a = real(_FAR), real(2 * _ROOT_2_OVER_PI)
         b = real(2 * _ROOT_2_OVER_PI * _CUBIC)
         for c in range(x.size):
             near = min(max(x[c], -far), far)
-            s = sigmoid(near * (a + b * near * near))
-            slope = s * (one - s) * (a + three * b * near * near)
-            dx[c] = dy[c] * (s + near * slope)
+            s = sigmoid(near * (a + b * near * near))  # (1 + tanh u) / 2 = sigmoid(2 u)
+            y[c] = x[c] * s
+            x[c] = s + near * s * (one - s) * (a + three * b * near * near)
     else:
         for c in range(x.size):
             s = sigmoid(x[c])
-            dx[c] = dy[c] * s * (one + x[c] * (one - s))
+            y[c] = x[c] * s
+            x[c] = s * (one + x[c] * (one - s))
 
 
 @jit
-def _activate(task, activation, x, y):
+def _activate(task, activation, x, y, slope):
     wide_vectors()
     first, end = chunk(task, x.shape[0])
     for n in range(first, end):
-        activate_row(activation, x[n], y[n])
+        source, target = x[n], slope[n]
+        for c in range(source.size):
+            target[c] = source[c]
+        activate_row(activation, target, y[n])
 
 
 @jit
 def activate_jit(x, activation):
-    y = np.empty_like(x)
-    run_tasks(_activate, chunks_of(x.shape[0]), (activation, x, y))
-    return y
+    y, slope = np.empty_like(x), np.empty_like(x)
+    run_tasks(_activate, chunks_of(x.shape[0]), (activation, x, y, slope))
+    return y, slope
 
 
 @jit
-def _activate_vjp(task, activation, dy, x, dx, partial):
+def _activate_vjp(task, dy, slope, dx, partial):
     wide_vectors()
-    N, C = x.shape
+    N, C = dy.shape
     first, end = chunk(task, N)
     for c in range(C):
-        partial[task, c] = x.dtype.type(0)
+        partial[task, c] = dy.dtype.type(0)
     for n in range(first, end):
-        _slope_row(activation, dy[n], x[n], dx[n])
         for c in range(C):
+            dx[n, c] = dy[n, c] * slope[n, c]
             partial[task, c] += dx[n, c]
 
 
 @jit
-def activate_vjp_jit(dy, x, activation):
-    dx, partial = np.empty_like(x), np.empty((chunks_of(x.shape[0]), x.shape[1]), x.dtype)
-    run_tasks(_activate_vjp, partial.shape[0], (activation, dy, x, dx, partial))
+def activate_vjp_jit(dy, slope):
+    dx, partial = np.empty_like(dy), np.empty((chunks_of(dy.shape[0]), dy.shape[1]), dy.dtype)
+    run_tasks(_activate_vjp, partial.shape[0], (dy, slope, dx, partial))
     return dx, ordered_sum(partial)
 
 
 activate = kernel(activate_ref, activate_jit, rows="x")
-activate_vjp = kernel(activate_vjp_ref, activate_vjp_jit, rows="dy x")
+activate_vjp = kernel(activate_vjp_ref, activate_vjp_jit, rows="dy slope")

@@ -46,7 +46,7 @@ from .scalar import exp
 from .softmax import softmax
 
 _FEW_QUERIES = 4  # so few are not worth a tile
-_ENOUGH = 8  # tasks of the pullback, to share out evenly
+_ENOUGH = 8  # tasks, to share out evenly
 
 
 # ---- the reference -------------------------------------------------------------------------------
@@ -136,67 +136,60 @@ def attend_dbias(dy, q, k, v, y, lse, mask, bias, causal, window, scale, p, key)
 
 
 @jit
-def _prepare(task, k, v, scale, kT, v_rows, finite):
-    """A tile of keys, transposed and scaled, and one of values, as register tiles want them."""
+def _attend_share(task, q, k, v, mask, bias, causal, window, scale, p, key, parts, y, lse):
+    """A share of a head's blocks of queries: each against all keys that it may see, by tiles."""
     wide_vectors()
-    (H, S), tiles = k.shape[1:3], kT.shape[2]
-    b, h, tile = task // (H * tiles), task // tiles % H, task % tiles
-    j0, j1 = tile * KEYS, min(S, (tile + 1) * KEYS)
-    copy_transposed(k[b, h], j0, j1, scale, kT[b, h, tile])
-    finite[b, h, tile] = copy(v[b, h], j0, j1, v_rows[b, h, tile])
-
-
-@jit
-def _attend_queries(task, q, kT, v_rows, finite, mask, bias, causal, window, S, p, key, y, lse):
-    """A block of queries against all keys that it may see, a tile at a time."""
-    wide_vectors()
-    H, T, D = q.shape[1:]
-    real = q.dtype.type
+    (H, T, D), S, real = q.shape[1:], k.shape[2], q.dtype.type
+    b, h, part = task // (H * parts), task // parts % H, task % parts
     zero, lowest = real(0), real(-np.inf)
-    blocks = (T + QUERIES - 1) // QUERIES
-    b, h, block = task // (H * blocks), task // blocks % H, task % blocks
-    block = block // 2 if block % 2 == 0 else blocks - 1 - block // 2  # short and long rows in turn
-    i0, i1 = block * QUERIES, min(T, (block + 1) * QUERIES)
-    s = np.empty((i1 - i0, KEYS), q.dtype)
-    acc = np.zeros((i1 - i0, v_rows.shape[4]), q.dtype)
-    top, total = np.empty(i1 - i0, q.dtype), np.empty(i1 - i0, q.dtype)
-    for r in range(i1 - i0):
-        top[r], total[r] = lowest, zero
-    q_head, y_head = q[b, h], y[b, h]
-    for tile in range(kT.shape[2]):
-        j0 = tile * KEYS
-        for i in range(i0, i1, ROWS):
-            n = min(ROWS, i1 - i)
-            kT_tile = kT[b, h, tile]
-            lo, hi = tile_scores(
-                q_head, kT_tile, s, mask, bias, b, h, i, n, j0, T, S, causal, window
-            )
-            if lo >= hi:
-                continue
-            for r in range(i - i0, i - i0 + n):
-                scores = row(s, r, lo, hi)
-                largest = row_max(scores)
-                new = largest if largest > top[r] else top[r]
-                base = zero if new == lowest else new
-                if new > top[r]:
-                    shrink = exp(top[r] - base)
-                    total[r] *= shrink
-                    for d in range(acc.shape[1]):
-                        acc[r, d] *= shrink
-                    top[r] = new
-                total[r] += exponentials(scores, base)
-                if p > 0:
-                    drop(s, r, lo, hi, p, key, ((b * H + h) * T + i0 + r) * S + j0)
-            depth = min(hi, S - j0) - lo
-            add_weighted(
-                s, i - i0, lo, v_rows[b, h, tile], lo, acc, i - i0, n, depth, finite[b, h, tile]
-            )
-    for r in range(i1 - i0):
-        factor = zero if total[r] == zero else real(1) / total[r]
-        source, target = row(acc, r, 0, D), row(y_head, i0 + r, 0, D)
-        for d in range(D):
-            target[d] = source[d] * factor
-        lse[b, h, i0 + r] = (zero if top[r] == lowest else top[r]) + np.log(total[r])
+    tiles, blocks = (S + KEYS - 1) // KEYS, (T + QUERIES - 1) // QUERIES
+    keys, depth, queries = keys_of(S), padded(D, q), min(T, QUERIES)
+    kT, v_rows = np.empty((tiles, D, keys), q.dtype), np.empty((tiles, keys, depth), q.dtype)
+    finite = np.empty(tiles, np.bool_)
+    for tile in range(tiles):
+        j0, j1 = tile * KEYS, min(S, (tile + 1) * KEYS)
+        copy_transposed(k[b, h], j0, j1, scale, kT[tile])
+        finite[tile] = copy(v[b, h], j0, j1, v_rows[tile])
+    s, acc = np.empty((ROWS, KEYS), q.dtype), np.empty((queries, depth), q.dtype)
+    top, total = np.empty(queries, q.dtype), np.empty(queries, q.dtype)
+    q_head, y_head, lse_head = q[b, h], y[b, h], lse[b, h]
+    for turn in range((blocks + parts - 1) // parts):
+        block = turn * parts + (part if turn % 2 == 0 else parts - 1 - part)  # long and short rows
+        i0, i1 = block * QUERIES, min(T, (block + 1) * QUERIES)
+        for r in range(i1 - i0):
+            top[r], total[r] = lowest, zero
+            acc[r] = zero
+        for tile in range(tiles):
+            j0, kT_tile, v_tile = tile * KEYS, kT[tile], v_rows[tile]
+            for i in range(i0, i1, ROWS):
+                n, at = min(ROWS, i1 - i), i - i0
+                lo, hi = tile_scores(
+                    q_head, kT_tile, s, 0, mask, bias, b, h, i, n, j0, T, S, causal, window
+                )
+                if lo >= hi:
+                    continue
+                for r in range(n):
+                    scores = row(s, r, lo, hi)
+                    largest = row_max(scores)
+                    new = largest if largest > top[at + r] else top[at + r]
+                    base = zero if new == lowest else new
+                    if new > top[at + r]:
+                        shrink = exp(top[at + r] - base)
+                        total[at + r] *= shrink
+                        for d in range(depth):
+                            acc[at + r, d] *= shrink
+                        top[at + r] = new
+                    total[at + r] += exponentials(scores, base)
+                    if p > 0:
+                        drop(s, r, lo, hi, p, key, ((b * H + h) * T + i + r) * S + j0)
+                seen = min(hi, S - j0) - lo
+                add_weighted(s, 0, lo, v_tile, lo, acc, at, n, seen, finite[tile])
+        for r in range(i1 - i0):
+            factor = zero if total[r] == zero else real(1) / total[r]
+            source, target = row(acc, r, 0, D), row(y_head, i0 + r, 0, D)
+            for d in range(D):
+                target[d] = source[d] * factor
+            lse_head[i0 + r] = (zero if top[r] == lowest else top[r]) + np.log(total[r])
 
 
 @jit
@@ -246,15 +239,9 @@ def _attend_few(q, k, v, mask, bias, causal, window, scale, y, lse):
 
 
 @jit(strided="q k v mask bias y")
-def _attend(q, k, v, mask, bias, causal, window, scale, p, key, y, lse):
-    (B, H, T, D), S = q.shape, k.shape[2]
-    tiles, blocks = (S + KEYS - 1) // KEYS, (T + QUERIES - 1) // QUERIES
-    kT = np.empty((B, H, tiles, D, keys_of(S)), q.dtype)
-    v_rows = np.empty((B, H, tiles, keys_of(S), padded(D, q)), q.dtype)
-    finite = np.empty((B, H, tiles), np.bool_)
-    run_tasks(_prepare, B * H * tiles, (k, v, scale, kT, v_rows, finite))
-    options = mask, bias, causal, window, S, p, key
-    run_tasks(_attend_queries, B * H * blocks, (q, kT, v_rows, finite, *options, y, lse))
+def _attend(q, k, v, mask, bias, causal, window, scale, p, key, parts, y, lse):
+    arguments = q, k, v, mask, bias, causal, window, scale, p, key, parts, y, lse
+    run_tasks(_attend_share, q.shape[0] * q.shape[1] * parts, arguments)
 
 
 # ---- the twin, backward --------------------------------------------------------------------------
@@ -299,7 +286,7 @@ def _attend_vjp_head(
             for i in range(i0, i1, ROWS):
                 n = min(ROWS, i1 - i)
                 lo, hi = tile_scores(
-                    q_rows, kT, s, mask, bias, b, h, i, n, j0, T, S, causal, window
+                    q_rows, kT, s, i - i0, mask, bias, b, h, i, n, j0, T, S, causal, window
                 )
                 for j in range(lo, hi, width(s)):
                     wide = min(width(ds), hi - j)
@@ -365,6 +352,11 @@ def _whole(mask, bias, q, k):
     )
 
 
+def _shares(heads, rows, block):
+    """Into how many tasks to cut a head of so many rows, by blocks, where heads are few."""
+    return max(1, min(-(-rows // block), _ENOUGH // max(1, heads)))
+
+
 def attend_jit(q, k, v, mask, bias, causal, window, scale, p, key):
     dtype = q.dtype.newbyteorder("=")
     y, lse = _heads_last(*q.shape, dtype), np.empty(q.shape[:3], dtype)
@@ -373,7 +365,8 @@ def attend_jit(q, k, v, mask, bias, causal, window, scale, p, key):
     if q.shape[2] <= _FEW_QUERIES and not p:
         _attend_few(q, k, v, *options, y, lse)
     else:
-        _attend(q, k, v, *options, p, key, y, lse)
+        parts = _shares(q.shape[0] * q.shape[1], q.shape[2], QUERIES)
+        _attend(q, k, v, *options, p, key, parts, y, lse)
     return y, lse
 
 
@@ -382,7 +375,7 @@ def attend_vjp_jit(dy, q, k, v, y, lse, mask, bias, causal, window, scale, p, ke
     if out is None:
         out = tuple(_heads_last(B, H, n, D, dtype) for n in (T, S, S))
     dq, dk, dv = out
-    parts = max(1, min(-(-S // KEYS), _ENOUGH // max(1, B * H)))
+    parts = _shares(B * H, S, KEYS)
     shares = dq[None] if parts == 1 else np.empty((parts, B, H, T, D), dtype)
     options = *_whole(mask, bias, q, k), causal, window, scale, p, key
     dy, q, k, v, y = (_by_rows(x) for x in (dy, q, k, v, y))

@@ -85,12 +85,12 @@ def grains(i, n, j0, S, causal, window, shift):
 
 
 @jit
-def tile_scores(q, kT, s, mask, bias, b, h, i, n, j0, T, S, causal, window):
-    """Scaled scores of queries i to i + n - 1, n <= ROWS, in ``s``; -inf where it may not look.
+def tile_scores(q, kT, s, at, mask, bias, b, h, i, n, j0, T, S, causal, window):
+    """Scaled scores of queries i to i + n - 1, n <= ROWS, in s[at:]; -inf where they may not look.
 
     Only within the grains (first, end) that it returns.
     """
-    hidden, shift, at = s.dtype.type(-np.inf), S - T, i % QUERIES
+    hidden, shift = s.dtype.type(-np.inf), S - T
     lo, hi = grains(i, n, j0, S, causal, window, shift)
     for j in range(lo, hi, width(s)):
         wide = min(width(s), hi - j)

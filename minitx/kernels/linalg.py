@@ -20,6 +20,7 @@ from ..packing import pack_columns, pack_rows
 from ..simd import ROWS, TILE_BYTES, multiply_tile, row, wide_vectors
 from ..tasks import run_tasks
 from .activation import activate_ref, activate_row
+from .sums import holds
 
 _DEPTH = 384  # of a part of the sum: so much of some rows of a fits into the first cache
 _MOST_ROWS, _MOST_COLUMNS = 192, 256  # of a strip: so much of b fits into the second
@@ -31,9 +32,13 @@ _FEW_ROWS = 4  # a product with so few reads each number of b once: nothing to k
 _COLUMNS = 64  # that a task takes of a product with few rows
 
 
-def matmul_ref(a, b):
-    """(..., M, K) @ (..., K, N) -> (..., M, N), leading axes broadcast; both have two at least."""
-    return np.matmul(a, b)
+def matmul_ref(a, b, out=None):
+    """(..., M, K) @ (..., K, N) -> (..., M, N), leading axes broadcast; both have two at least.
+
+    out: added to, and returned, if given.
+    """
+    product = np.matmul(a, b)
+    return product if out is None else np.add(out, product, out=out)
 
 
 def _compiles(a, b):
@@ -41,10 +46,14 @@ def _compiles(a, b):
     return COMPILED and a.dtype == b.dtype and a.dtype.char in "fd"
 
 
-def matmul_jit(a, b):
+def matmul_jit(a, b, out=None):
     (M, K), N = a.shape[-2:], b.shape[-1]
     if not _compiles(a, b) or K != b.shape[-2]:
-        return np.matmul(a, b)
+        return matmul_ref(a, b, out)
+    if out is not None:
+        if a.ndim == b.ndim == 2 and holds(out, a, (M, N)):
+            return _product(_as_batch(a), _as_batch(b), None, 0, out)[0][0]
+        return np.add(out, matmul_jit(a, b), out=out)
     if a.ndim == b.ndim == 2:
         return _product(_as_batch(a), _as_batch(b), None, 0)[0][0]
     if b.ndim == 2 and a.ndim > 2 and a.flags.c_contiguous:
@@ -63,25 +72,25 @@ def _as_batch(x):
 def linear_ref(x, weight, bias, activation):
     """activation(x @ weight.T + bias).  x: (N, I), weight: (O, I), bias: (O,) or None
 
-    activation: an index into ACTIVATIONS.  -> y (N, O), and z (N, O), what the activation was
-    applied to; y itself for the identity.
+    activation: an index into ACTIVATIONS.  -> y (N, O), and the activation's slope there, (N, O);
+    of the identity, which needs none, y itself.
     """
     z = x @ weight.T
     if bias is not None:
         z = z + bias
-    return (activate_ref(z, activation) if activation else z), z
+    return activate_ref(z, activation) if activation else (z, z)
 
 
 def linear_jit(x, weight, bias, activation):
     if not _compiles(x, weight):
         return linear_ref(x, weight, bias, activation)
-    y, z = _product(_as_batch(x), _as_batch(weight.T), bias, activation)
-    return y[0], z[0]
+    y, slope = _product(_as_batch(x), _as_batch(weight.T), bias, activation)
+    return y[0], slope[0]
 
 
 @jit
 def _finish(bias, activation, y, z, b, i0, i1, j0, j1):
-    """Bias and activation of one block."""
+    """Bias and activation of one block: to y goes its value, to z its slope."""
     bias, z, y = bias[j0:j1], z[b], y[b]
     for i in range(i0, i1 if bias.size or activation else i0):
         z_row = row(z, i, j0, j1)
@@ -91,21 +100,22 @@ def _finish(bias, activation, y, z, b, i0, i1, j0, j1):
             activate_row(activation, z_row, row(y, i, j0, j1))
 
 
-def _product(a, b, bias, activation):
+def _product(a, b, bias, activation, add_to=None):
     """(batch, M, K) @ (batch, K, N), then a bias or None, then an activation."""
     batch, M, K = a.shape
-    N = b.shape[2]
-    z = np.empty((batch, M, N), a.dtype.newbyteorder("="))
+    N, add = b.shape[2], add_to is not None
+    z = add_to[None] if add else np.empty((batch, M, N), a.dtype.newbyteorder("="))
     y = z if activation == 0 else np.empty_like(z)
     bias = np.empty(0, z.dtype) if bias is None else bias
     aT, bT = a.swapaxes(1, 2), b.swapaxes(1, 2)
-    if M <= _FEW_ROWS and bT.flags.c_contiguous:
+    if M <= _FEW_ROWS and bT.flags.c_contiguous and not add:
         _few_rows(a, bT, bias, activation, y, z)
         return y, z
     whole = b.strides[2] == b.itemsize and N * b.itemsize % TILE_BYTES == 0
     pack_a = a.strides[2] != a.itemsize or a.strides[1] % _CROWDED == 0
     pack_b = not (whole and M <= _MOST_ROWS)
-    _tiles(a, aT, b, bias, activation, y, z, *_strips(batch, M, N, z.itemsize), pack_a, pack_b)
+    strips = _strips(batch, M, N, z.itemsize)
+    _tiles(a, aT, b, bias, activation, y, z, add, *strips, pack_a, pack_b)
     return y, z
 
 
@@ -161,8 +171,8 @@ def _packed(x, width, wanted):
 
 
 @jit
-def _do_strip(task, a, aT, b, bias, activation, y, z, down, across, pack_a, pack_b, panels):
-    """z[i, i0:i1, j0:j1] = (a @ b)[i, i0:i1, j0:j1], then bias and activation; part by part.
+def _do_strip(task, a, aT, b, bias, activation, y, z, add, down, across, pack_a, pack_b, panels):
+    """z[i, i0:i1, j0:j1] = (a @ b)[i, i0:i1, j0:j1], or += it; then bias and activation.
 
     panels: of the side that all strips share, if that is to be packed.
     """
@@ -200,7 +210,7 @@ def _do_strip(task, a, aT, b, bias, activation, y, z, down, across, pack_a, pack
                     at, wide = q * width, min(width, N - q * width)
                     multiply_tile(
                         left, ia * r, ka + da * r, right, kb + db * q, jb * q, c, top, at,
-                        have, wide, k1 - k0, k0 > 0,
+                        have, wide, k1 - k0, add or k0 > 0,
                     )  # fmt: skip
             if k1 == K:
                 j1 = min(N, end * width)
@@ -208,13 +218,13 @@ def _do_strip(task, a, aT, b, bias, activation, y, z, down, across, pack_a, pack
 
 
 @jit(strided="a aT b")
-def _tiles(a, aT, b, bias, activation, y, z, down, across, pack_a, pack_b):
+def _tiles(a, aT, b, bias, activation, y, z, add, down, across, pack_a, pack_b):
     """All strips, after packing what they share."""
     shared, lanes, wanted = aT, ROWS, pack_a
     if across == 1:
         shared, lanes, wanted = b, TILE_BYTES // z.itemsize, pack_b
     panels = _packed(shared, lanes, wanted)
-    more = bias, activation, y, z, down, across, pack_a, pack_b, panels
+    more = bias, activation, y, z, add, down, across, pack_a, pack_b, panels
     run_tasks(_do_strip, len(z) * down * across, (a, aT, b, *more))
 
 

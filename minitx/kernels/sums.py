@@ -78,6 +78,11 @@ def add_jit(a, b, out=None):
     return out
 
 
+def holds(out, like, shape):
+    """Whether machine code can add numbers of the dtype of ``like``, so many, up in ``out``."""
+    return out.shape == shape and out.flags.carray and out.dtype == like.dtype.newbyteorder("=")
+
+
 def _alike(arrays):
     """Whether these are contiguous arrays of one shape and one dtype that we compile for."""
     if not all(isinstance(x, np.ndarray) and x.flags.carray for x in arrays):

@@ -19,8 +19,8 @@ def activation_index(name: str, activation: str) -> int:
 
 def _activate(name, activation, x):
     check_floating(name, x)
-    index = kernels.ACTIVATIONS.index(activation)
-    return kernels.activate(x, index), lambda dy: (kernels.activate_vjp(dy, x, index)[0],)
+    y, slope = kernels.activate(x, kernels.ACTIVATIONS.index(activation))
+    return y, lambda dy: (kernels.activate_vjp(dy, slope)[0],)
 
 
 @op(branch=lambda x: x > 0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from .. import kernels
@@ -30,9 +32,10 @@ def embedding(table, ids, padding_idx=None):
 
     def vjp(dy):
         rows = ids.reshape(-1).astype(np.int64)
-        dtable = kernels.embedding_vjp(dy.reshape(rows.size, C), rows, V)
+        dy = dy.reshape(rows.size, C)
         if padding_idx is not None:
-            dtable[padding_idx] = 0
-        return (dtable,)
+            kept = rows != padding_idx % V
+            dy, rows = dy[kept], rows[kept]
+        return (partial(kernels.embedding_vjp, dy, rows, V),)
 
     return table[ids], vjp

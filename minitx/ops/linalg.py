@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 
@@ -106,15 +107,15 @@ def linear(x, weight, bias=None, activation="identity"):
     index = activation_index("linear", activation)
     count = math.prod(x.shape[:-1])
     rows = x.reshape(count, I)
-    y, z = kernels.linear(rows, weight, bias, index)
+    y, slope = kernels.linear(rows, weight, bias, index)
 
     def vjp(dy):
         dz, dbias = dy.reshape(count, O), lambda: kernels.column_sums(dz)
         if index:
-            dz, dbias = kernels.activate_vjp(dz, z, index)
+            dz, dbias = kernels.activate_vjp(dz, slope)
         return (
             lambda: kernels.matmul(dz, weight).reshape(x.shape),
-            lambda: kernels.matmul(dz.T, rows),
+            partial(kernels.matmul, dz.T, rows),
             dbias,
         )
 
