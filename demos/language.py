@@ -138,7 +138,11 @@ JOBS = {
         "two parts of one docstring, or of two?",
         cache(docstring_pairs),
         lambda start, task: following(BERTClassifier(start.bert, 2), start.nsp),
-        lambda task: {"common words": word_overlap(task), "guessing": 0.5},
+        lambda task: {
+            "common words": word_overlap(task),
+            "bag of words": bag_of_words(task),
+            "guessing": 0.5,
+        },
         (2e-4, 2e-4),
     ),
     "choices": Job(

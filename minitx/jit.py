@@ -246,8 +246,8 @@ class Kernel:
         self.name = ref.__name__.removesuffix("_ref")
         self.ref = ref
         self.twin = compiled(twin) if hasattr(twin, "py_func") or not COMPILED else twin
-        self.rows = [name in rows.split() for name in inspect.signature(ref).parameters]
-        self.folds = any(self.rows)
+        parameters = list(inspect.signature(ref).parameters)
+        self.rows = [parameters.index(name) for name in rows.split()]
         self.__doc__ = ref.__doc__
 
     def __call__(self, *args: Any) -> Any:
@@ -255,18 +255,14 @@ class Kernel:
 
     def jit(self, *args: Any) -> Any:
         """The compiled twin.  Arguments declared as ``rows`` reach it as (N, C)."""
-        if not self.folds:
+        if not self.rows or args[self.rows[0]].ndim == 2:
             return self.twin(*args)
-        shape = args[self.rows.index(True)].shape
-        if len(shape) == 2:
-            return self.twin(*args)
+        shape = args[self.rows[0]].shape
         if not shape:
             return self.ref(*args)  # a single number has no rows
-        lead, count = shape[:-1], math.prod(shape[:-1])
-        folded = [
-            x.reshape(count, x.shape[-1]) if row else x
-            for x, row in zip(args, self.rows, strict=True)
-        ]
+        lead, count, folded = shape[:-1], math.prod(shape[:-1]), list(args)
+        for i in self.rows:
+            folded[i] = args[i].reshape(count, args[i].shape[-1])
         out = self.twin(*folded)
         if isinstance(out, tuple):
             return tuple(_unfold(o, lead) for o in out)

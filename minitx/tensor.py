@@ -116,11 +116,11 @@ class Node:
 
     __slots__ = ("name", "inputs", "positions", "versions", "vjp", "serial")
 
-    def __init__(self, name: str, inputs: list[Tensor], positions: list[int], vjp: Callable):
+    def __init__(self, name: str, args: tuple, vjp: Callable):
         self.name = name
-        self.inputs = inputs
-        self.positions = positions  # of each input among the op's arguments
-        self.versions = [x.version for x in inputs]
+        self.positions = [i for i, x in enumerate(args) if isinstance(x, Tensor)]
+        self.inputs = [args[i] for i in self.positions]
+        self.versions = [x.version for x in self.inputs]
         self.vjp: Callable | None = vjp
         self.serial = next(_serial)
 
@@ -163,23 +163,21 @@ def op(function: Callable | None = None, *, branch: Callable | None = None) -> A
     @functools.wraps(function)
     def apply(*args: Any, **options: Any) -> Tensor:
         observer = _state.observer
-        if observer or any(isinstance(x, _ARRAYS) for x in options.values()):
+        if observer or options and any(isinstance(x, _ARRAYS) for x in options.values()):
             bound = signature.bind(*args, **options)  # arrays given by name take their place
             bound.apply_defaults()
             args, options = bound.args, bound.kwargs
             if any(isinstance(x, Tensor) and x.requires_grad for x in options.values()):
                 raise TypeError(f"{name}: a keyword-only argument has no gradient")
-        inputs, positions, arrays = [], [], []
+        arrays: list[Any] = []
         dtype, needed = None, False
-        for position, x in enumerate(args):
+        for x in args:
             if isinstance(x, Tensor):
-                inputs.append(x)
-                positions.append(position)
                 needed |= x.requires_grad
                 x = x.data
             elif isinstance(x, np.generic):
                 x = x.item()  # weak, like a Python number
-            if isinstance(x, np.ndarray) and x.dtype.kind == "f":
+            if isinstance(x, np.ndarray) and x.dtype is not dtype and x.dtype.kind == "f":
                 if dtype is not None and x.dtype != dtype:
                     raise TypeError(f"{name}: mixes {dtype} and {x.dtype}; convert one with astype")
                 dtype = x.dtype
@@ -197,7 +195,7 @@ def op(function: Callable | None = None, *, branch: Callable | None = None) -> A
                 raise _named(TypeError(f"{dtype} would become {result.dtype}"), name, arrays)
             if needed and _state.recording:
                 result.requires_grad = True
-                result.node = Node(name, inputs, positions, vjp)
+                result.node = Node(name, args, vjp)
         if observer is not None:
             observer.forward(name, args, result)
         return result

@@ -12,6 +12,7 @@ from strategies import STRATEGIES, run, side_by_side
 from minitx import ops
 from minitx.gradcheck import gradcheck
 from minitx.jit import use_kernels
+from minitx.ops import shape
 from minitx.tensor import OPS, Tensor
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -156,6 +157,17 @@ def test_what_lies_side_by_side_is_joined_without_a_copy():
         dy = np.arange(float(y.size)).reshape(y.shape)
         y.backward(dy)
         np.testing.assert_array_equal(np.concatenate([x.grad for x in xs]), dy)
+
+
+def test_where_parts_lie_is_remembered_while_they_live():
+    known = len(shape._places)
+    a, b, c = parameters((2, 3), (2, 3), (2, 3))
+    for xs in [a, b], [a, b], [a, b, c], [a, b]:
+        y = ops.concatenate(xs).data
+        np.testing.assert_array_equal(y, np.concatenate([x.data for x in xs]))
+        assert np.shares_memory(y, a.data) and len(shape._places) == known + 1
+    del a, xs, y
+    assert len(shape._places) == known
 
 
 def test_what_does_not_is_copied():

@@ -27,10 +27,9 @@ from ..drawing import mosaic, pyplot, save, shown
 from . import context, data, following, masks, pretraining, shifts, structure, tokens
 from .lab import QUICK, Lab, Scale
 
-CLAIMS = {
-    x.__name__.rpartition(".")[2]: x
-    for x in (data, tokens, structure, shifts, masks, context, following, pretraining)
-}
+IMAGES = data, tokens, structure, shifts, masks
+WORDS = context, following, pretraining
+CLAIMS = {x.__name__.rpartition(".")[2]: x for x in (*IMAGES, *WORDS)}
 
 
 def options() -> argparse.Namespace:
@@ -65,13 +64,18 @@ def text(name: str, claim: ModuleType, found: dict[str, Any]) -> str:
 
 
 def draw(plt: Any, lab: Lab, found: dict[str, dict[str, Any]], path: pathlib.Path) -> None:
-    """A panel for each claim, and one with examples of what the models are shown."""
-    figure, axes = plt.subplots(3, 3, figsize=(13, 11), layout="constrained")
-    for axis in axes.flat[len(found) : 8]:
+    """A panel for each claim, and one with examples of what models of images are shown."""
+    scenes = any(CLAIMS[name] in IMAGES for name in found)
+    rows = -(-(len(found) + scenes) // 3)
+    figure, axes = plt.subplots(
+        rows, 3, figsize=(13, 3.7 * rows), layout="constrained", squeeze=False
+    )
+    for axis in axes.flat[len(found) : axes.size - scenes]:
         axis.remove()
-    images = lab.task(max(lab.scale.sizes), 0).train[0][:24]
-    axes[2, 2].imshow(mosaic(np.stack([shown(image) for image in images]), 6))
-    axes[2, 2].set(title="scenes", xticks=[], yticks=[])
+    if scenes:
+        images = lab.task(max(lab.scale.sizes), 0).train[0][:24]
+        axes.flat[-1].imshow(mosaic(np.stack([shown(image) for image in images]), 6))
+        axes.flat[-1].set(title="scenes", xticks=[], yticks=[])
     for axis, (name, what) in zip(axes.flat, found.items(), strict=False):
         CLAIMS[name].draw(axis, what)
         axis.grid(alpha=0.25)

@@ -19,11 +19,15 @@ WAYS = {"pre-trained": "both", "untrained": "untrained"}
 
 
 def measure(lab: Lab) -> Scores:
-    """Two tasks, each with a third of the labels, with as many as elsewhere, with thrice those."""
+    """Two tasks, each with a third of the labels, with as many as elsewhere, with thrice those.
+
+    Or with all, if there are fewer.
+    """
     usual, found = lab.scale.tuning, {}
     for task in ("tags", "texts"):
         for labels in (usual.labels // 3, usual.labels, usual.labels * 3):
-            count = JOBS[task].labels(dataclasses.replace(usual, labels=labels))
+            tuning = dataclasses.replace(usual, labels=labels)
+            count = len(JOBS[task].few(tuning, seed=0).train)
             found[f"{task}, {count}"] = {
                 way: lab.words.scores(task, start, labels) for way, start in WAYS.items()
             }

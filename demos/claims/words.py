@@ -87,6 +87,6 @@ def draw(axes: Any, found: Scores) -> None:
         x = places + (i - (len(ways) - 1) / 2) * width
         error = values.std(axis=1, ddof=1)
         axes.bar(x, values.mean(axis=1), width, yerr=error, color=COLORS[i], label=way)
-    axes.set_xticks(places, list(found))
+    axes.set_xticks(places, [name.replace(", ", "\n") for name in found])
     axes.set(ylabel="test score", ylim=(0, 1))
     axes.legend(frameon=False, fontsize=7)

@@ -28,6 +28,8 @@ from ..nn.patches import Images, sinusoids_in_plane
 from ..tensor import Tensor
 from .vit import ViT, ViTConfig
 
+_EPS = 1e-6  # beside the variance of a patch
+
 
 @dataclass(frozen=True)
 class MAEConfig:
@@ -160,8 +162,7 @@ class MAE(Module):
     def loss(self, images: Images, noise: np.ndarray | None = None) -> Tensor:
         """Mean squared error of the removed patches' pixels; the others do not count."""
         predicted, removed = self(images, noise)
-        target, _, _ = self._target(images)
-        errors = ((predicted - target) ** 2).mean(axis=-1)  # B N
+        errors = ((predicted - self._target(images)) ** 2).mean(axis=-1)  # B N
         return (errors * removed.astype(errors.dtype)).sum() / removed.sum()
 
     def reconstruct(
@@ -173,21 +174,26 @@ class MAE(Module):
         """
         with self.evaluating():
             predicted, removed = self(images, noise)
-            _, mean, deviation = self._target(images)
-            seen = self.patchify(images).data
-            painted = (predicted * deviation + mean).data
+            seen, painted = self.patchify(images).data, predicted.data
+            if self.config.normalised:
+                var = seen.var(axis=-1, ddof=1, keepdims=True)
+                painted = painted * np.sqrt(var + _EPS) + seen.mean(axis=-1, keepdims=True)
             where = np.broadcast_to(removed[..., None], seen.shape)
             image = self.unpatchify(np.where(where, painted, seen)).data
             return image, self.unpatchify(where).data[:, :1]
 
-    def _target(self, images: Images) -> tuple[Tensor, Tensor | float, Tensor | float]:
-        """What to predict, (B, N, p q C), and the mean and deviation it was normalised by."""
+    def _target(self, images: Images) -> Tensor:
+        """What to predict, (B, N, p q C): pixels, normalised within their patch.
+
+        That is (x - mean) / sqrt(unbiased variance + eps).  A layer norm has the biased variance,
+        which is less by the factor (n - 1) / n.
+        """
         x = self.patchify(images)
         if not self.config.normalised:
-            return x, 0.0, 1.0
-        mean, var = x.mean(axis=-1, keepdims=True), x.var(axis=-1, ddof=1, keepdims=True)
-        deviation = ops.sqrt(var + 1e-6)
-        return (x - mean) / deviation, mean, deviation
+            return x
+        n = x.shape[-1]
+        weight, bias = np.full(n, math.sqrt((n - 1) / n), x.dtype), np.zeros(n, x.dtype)
+        return ops.layer_norm(x, weight, bias, _EPS * (n - 1) / n)
 
     def _noise(self, images: Images, noise: np.ndarray | None) -> np.ndarray:
         (h, w), (p, q) = self.config.encoder.grid, self.config.encoder.patch_size
