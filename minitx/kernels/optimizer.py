@@ -23,7 +23,12 @@ def sum_of_squares_ref(x):
 def _sum_of_squares(task, x, partial):
     wide_vectors()
     part, total = x[task * _CHUNK : (task + 1) * _CHUNK], 0.0
-    for i in range(part.size):
+    quarter = part.size // 4  # four streams from memory are faster than one
+    for i in range(quarter):
+        a, b = np.float64(part[i]), np.float64(part[quarter + i])
+        c, d = np.float64(part[2 * quarter + i]), np.float64(part[3 * quarter + i])
+        total += a * a + b * b + c * c + d * d
+    for i in range(4 * quarter, part.size):
         total += np.float64(part[i]) * np.float64(part[i])
     partial[task] = total
 
