@@ -14,15 +14,15 @@ from .sums import holds
 _COLUMNS = 32  # table columns that one task owns, so that no two add to the same place
 
 
-def embedding_vjp_ref(dy, ids, count, out=None):
+def embedding_vjp_ref(dy, ids, count, add_to=None):
     """dtable[ids[n]] += dy[n].  dy: (N, C), ids: (N,) integers in [0, count) -> dtable (count, C)
 
-    out: what dtable is added to, and returned, if given.  Raises IndexError as NumPy's indexing
-    does.
+    add_to: an array that dtable is added to, and that is returned.
+    Raises IndexError as NumPy's indexing does.
     """
     dtable = np.zeros((count, dy.shape[1]), dy.dtype)
     np.add.at(dtable, ids, dy)
-    return dtable if out is None else np.add(out, dtable, out=out)
+    return dtable if add_to is None else np.add(add_to, dtable, out=add_to)
 
 
 @jit
@@ -48,17 +48,17 @@ def _add_rows(dy, ids, order, out):
     run_tasks(_add_columns, (dy.shape[1] + _COLUMNS - 1) // _COLUMNS, (dy, ids, order, out))
 
 
-def embedding_vjp_jit(dy, ids, count, out=None):
+def embedding_vjp_jit(dy, ids, count, add_to=None):
     if ids.size and not -count <= ids.min() <= ids.max() < count:
         raise IndexError(f"embedding_vjp: an id is outside the table of {count} rows")
-    if out is None:
-        out = np.zeros((count, dy.shape[1]), dy.dtype.newbyteorder("="))
-    if not (COMPILED and holds(out, dy, (count, dy.shape[1]))):
-        return embedding_vjp_ref(dy, ids, count, out)
+    if add_to is None:
+        add_to = np.zeros((count, dy.shape[1]), dy.dtype.newbyteorder("="))
+    if not (COMPILED and holds(add_to, dy, (count, dy.shape[1]))):
+        return embedding_vjp_ref(dy, ids, count, add_to)
     ids = ids.astype(np.int64) % max(1, count)
     order = np.argsort(ids, kind="stable")
-    _add_rows(dy, ids[order], order, out)
-    return out
+    _add_rows(dy, ids[order], order, add_to)
+    return add_to
 
 
 _add_rows = compiled(_add_rows)

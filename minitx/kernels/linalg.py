@@ -32,13 +32,13 @@ _FEW_ROWS = 4  # a product with so few reads each number of b once: nothing to k
 _COLUMNS = 64  # that a task takes of a product with few rows
 
 
-def matmul_ref(a, b, out=None):
+def matmul_ref(a, b, add_to=None):
     """(..., M, K) @ (..., K, N) -> (..., M, N), leading axes broadcast; both have two at least.
 
-    out: added to, and returned, if given.
+    add_to: an array that the product is added to, and that is returned.
     """
     product = np.matmul(a, b)
-    return product if out is None else np.add(out, product, out=out)
+    return product if add_to is None else np.add(add_to, product, out=add_to)
 
 
 def _compiles(a, b):
@@ -46,14 +46,14 @@ def _compiles(a, b):
     return COMPILED and a.dtype == b.dtype and a.dtype.char in "fd"
 
 
-def matmul_jit(a, b, out=None):
+def matmul_jit(a, b, add_to=None):
     (M, K), N = a.shape[-2:], b.shape[-1]
     if not _compiles(a, b) or K != b.shape[-2]:
-        return matmul_ref(a, b, out)
-    if out is not None:
-        if a.ndim == b.ndim == 2 and holds(out, a, (M, N)):
-            return _product(_as_batch(a), _as_batch(b), None, 0, out)[0][0]
-        return np.add(out, matmul_jit(a, b), out=out)
+        return matmul_ref(a, b, add_to)
+    if add_to is not None:
+        if a.ndim == b.ndim == 2 and holds(add_to, a, (M, N)):
+            return _product(_as_batch(a), _as_batch(b), None, 0, add_to)[0][0]
+        return np.add(add_to, matmul_jit(a, b), out=add_to)
     if a.ndim == b.ndim == 2:
         return _product(_as_batch(a), _as_batch(b), None, 0)[0][0]
     if b.ndim == 2 and a.ndim > 2 and a.flags.c_contiguous:

@@ -78,9 +78,10 @@ def add_jit(a, b, out=None):
     return out
 
 
-def holds(out, like, shape):
-    """Whether machine code can add numbers of the dtype of ``like``, so many, up in ``out``."""
-    return out.shape == shape and out.flags.carray and out.dtype == like.dtype.newbyteorder("=")
+def holds(total, like, shape):
+    """Whether machine code can add to ``total`` numbers of that shape and of the dtype of like."""
+    fits = total.shape == shape and total.dtype == like.dtype.newbyteorder("=")
+    return fits and total.flags.carray
 
 
 def _alike(arrays):
