@@ -118,7 +118,7 @@ class Node:
 
     def __init__(self, name: str, args: tuple, vjp: Callable):
         self.name = name
-        self.positions = [i for i, x in enumerate(args) if isinstance(x, Tensor)]
+        self.positions = [i for i, x in enumerate(args) if isinstance(x, Tensor)]  # of inputs
         self.inputs = [args[i] for i in self.positions]
         self.versions = [x.version for x in self.inputs]
         self.vjp: Callable | None = vjp

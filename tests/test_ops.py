@@ -142,6 +142,31 @@ def test_cross_entropy_with_soft_targets(smoothing):
     gradcheck(ops.soft_cross_entropy, logits, soft, smoothing)
 
 
+@pytest.mark.parametrize("kernels", KERNELS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_weights_and_tables_add_to_the_gradient_they_have(kernels, dtype):
+    """Several parts of a sum, several occurrences of a row, and one that gets no gradient."""
+    rng = np.random.default_rng(0)
+    ids = rng.integers(0, 5, size=(20, 40))
+    weight = Tensor(rng.normal(size=(9, 3)).astype(dtype), requires_grad=True)
+    table = Tensor(rng.normal(size=(5, 3)).astype(dtype), requires_grad=True)
+    dy = rng.normal(size=(20, 40, 9)).astype(dtype)
+
+    def backward():
+        with use_kernels(kernels):
+            ops.linear(ops.embedding(table, ids, padding_idx=-1), weight).backward(dy)
+
+    backward()
+    alone = [x.grad for x in (weight, table)]
+    begun = [rng.normal(size=x.shape).astype(dtype) for x in alone]
+    weight.grad, table.grad = (x.copy() for x in begun)
+    backward()
+    for x, first, gradient in zip((weight, table), begun, alone, strict=True):
+        np.testing.assert_allclose(x.grad, first + gradient, rtol=1e-5 if dtype == F32 else 1e-13)
+    np.testing.assert_array_equal(table.grad[-1], begun[1][-1])
+    assert not alone[1][-1].any() and alone[1][:-1].any()
+
+
 def parameters(*shapes):
     """Tensors whose arrays follow each other in one buffer, as an optimizer packs them."""
     parts = [np.random.default_rng(0).normal(size=shape) for shape in shapes]
