@@ -31,5 +31,5 @@ class Observer:
         """A node's pullback is about to run.  Returns the cotangent to go on with."""
         return cotangent
 
-    def pulled(self, node: Node, gradients: list[np.ndarray | None]) -> None:
-        """A node's pullback ran, with a gradient for each of its inputs."""
+    def pulled(self, node: Node, gradients: list[tuple[Node | Tensor, np.ndarray]]) -> None:
+        """A node's pullback ran, and gave these to leaves and to the nodes that made its inputs."""

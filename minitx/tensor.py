@@ -15,6 +15,7 @@ import inspect
 import itertools
 import reprlib
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -44,7 +45,7 @@ class Tensor(Operators):
     arrays raises TypeError; Python and NumPy scalars adapt.
     """
 
-    __slots__ = ("data", "grad", "requires_grad", "node", "version", "_retain", "__weakref__")
+    __slots__ = ("data", "grad", "requires_grad", "node", "version", "__weakref__")
 
     data: np.ndarray
     grad: np.ndarray | None
@@ -65,7 +66,6 @@ class Tensor(Operators):
         self.requires_grad = requires_grad
         self.node = None
         self.version = 0
-        self._retain = False
 
     def detach(self) -> Tensor:
         """The same value, cut off from its past."""
@@ -73,7 +73,8 @@ class Tensor(Operators):
 
     def retain_grad(self) -> Tensor:
         """Keep this result's gradient when backward passes through.  Returns itself."""
-        self._retain = True
+        if self.node is not None:
+            self.node.retained = weakref.ref(self)
         return self
 
     def backward(self, cotangent: Any = None, keep_graph: bool = False) -> None:
@@ -99,7 +100,7 @@ def _wrap(value: Any) -> Tensor:
     tensor = object.__new__(Tensor)
     tensor.data = np.asarray(value)
     tensor.grad = tensor.node = None
-    tensor.requires_grad = tensor._retain = False
+    tensor.requires_grad = False
     tensor.version = 0
     return tensor
 
@@ -112,16 +113,22 @@ def _value(x: Any) -> Any:
 
 
 class Node:
-    """One op that ran: its name, its inputs, and the pullback whose closure holds what it saved."""
+    """One op that ran: its name, and the pullback whose closure holds what it saved.
 
-    __slots__ = ("name", "inputs", "positions", "versions", "vjp", "serial")
+    ``inputs``: of each argument that needs a gradient its position, what made it, a Node, or itself
+    if it is a leaf, and its version.  Their values are not kept: what a pullback needs it has.
+    """
 
-    def __init__(self, name: str, args: tuple, vjp: Callable):
+    __slots__ = ("name", "inputs", "shape", "dtype", "vjp", "serial", "retained")
+    version = 0  # only leaves are updated in place
+
+    def __init__(self, name: str, args: tuple, value: np.ndarray, vjp: Callable):
         self.name = name
-        self.positions = [i for i, x in enumerate(args) if isinstance(x, Tensor)]  # of inputs
-        self.inputs = [args[i] for i in self.positions]
-        self.versions = [x.version for x in self.inputs]
+        needing = [(i, x) for i, x in enumerate(args) if isinstance(x, Tensor) and x.requires_grad]
+        self.inputs = [(i, x.node or x, x.version) for i, x in needing]
+        self.shape, self.dtype = value.shape, value.dtype
         self.vjp: Callable | None = vjp
+        self.retained: Callable | None = None  # tells who wants its gradient, if that still lives
         self.serial = next(_serial)
 
 
@@ -195,7 +202,7 @@ def op(function: Callable | None = None, *, branch: Callable | None = None) -> A
                 raise _named(TypeError(f"{dtype} would become {result.dtype}"), name, arrays)
             if needed and _state.recording:
                 result.requires_grad = True
-                result.node = Node(name, args, vjp)
+                result.node = Node(name, args, result.data, vjp)
         if observer is not None:
             observer.forward(name, args, result)
         return result
@@ -229,56 +236,56 @@ def unbroadcast(gradient: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 def _walk_back(root: Tensor, cotangent: np.ndarray, keep_graph: bool) -> None:
     """Newest node first: what used a value is younger than what made it, so its sum is complete."""
-    pending = {root: cotangent}
-    heap = [_by_age(root)]
+    if root.node is None:
+        return _keep(root, cotangent)
+    pending = {root.node: cotangent}
+    heap = [(-root.node.serial, root.node)]
     while heap:
-        *_, tensor = heapq.heappop(heap)
-        gradient = np.asarray(pending.pop(tensor))
-        node = tensor.node
-        if node is not None and _state.observer is not None:
+        node = heapq.heappop(heap)[1]
+        gradient = np.asarray(pending.pop(node))
+        if _state.observer is not None:
             gradient = _state.observer.backward(node, gradient)
-        if node is None or tensor._retain:
-            if tensor.grad is None:
-                tensor.grad = gradient.copy()
+        if node.retained and (result := node.retained()) is not None:
+            _keep(result, gradient)
+        for x, g in _pull(node, gradient):
+            if isinstance(x, Tensor):
+                _keep(x, g)
+            elif x in pending:
+                pending[x] = kernels.add(pending[x], g)
             else:
-                kernels.add(tensor.grad, gradient, tensor.grad)
-        if node is None:
-            continue
-        for x, g in zip(node.inputs, _pull(node, gradient), strict=True):
-            if g is None:
-                continue
-            if x not in pending:
-                heapq.heappush(heap, _by_age(x))
-            pending[x] = kernels.add(pending[x], g) if x in pending else g
+                pending[x] = g
+                heapq.heappush(heap, (-x.serial, x))
         if not keep_graph:
             node.vjp = None
             node.inputs = []
 
 
-def _by_age(tensor: Tensor) -> tuple:
-    """The youngest first, leaves last."""
-    return -tensor.node.serial if tensor.node else 1, id(tensor), tensor
+def _keep(tensor: Tensor, gradient: np.ndarray) -> None:
+    if tensor.grad is None:
+        tensor.grad = gradient.copy()
+    else:
+        kernels.add(tensor.grad, gradient, tensor.grad)
 
 
-def _pull(node: Node, cotangent: np.ndarray) -> list[np.ndarray | None]:
-    """The node's gradients, one per input tensor, in the inputs' shapes and dtypes."""
+def _pull(node: Node, cotangent: np.ndarray) -> list[tuple[Node | Tensor, np.ndarray]]:
+    """What the inputs get from this node, in their shapes and dtypes."""
     if node.vjp is None:
         raise RuntimeError(
             f"backward: {node.name} was freed by an earlier one; use keep_graph=True"
         )
-    for x, version in zip(node.inputs, node.versions, strict=True):
+    for _, x, version in node.inputs:
         if x.version != version:
             what = f"an input {x.shape} of {node.name} was updated in place"
             raise RuntimeError(f"backward: {what} since the forward pass")
     entries = node.vjp(cotangent)
     if not isinstance(entries, tuple):
         raise TypeError(f"{node.name}: its pullback must return a tuple, an entry per argument")
-    gradients: list[np.ndarray | None] = []
-    for x, position in zip(node.inputs, node.positions, strict=True):
-        if x.requires_grad and position >= len(entries):
+    gradients = []
+    for position, x, _ in node.inputs:
+        if position >= len(entries):
             raise TypeError(f"{node.name}: its pullback has no entry for argument {position}")
-        entry = entries[position] if x.requires_grad else None
-        into = x.grad if x.node is None and _state.observer is None else None
+        entry = entries[position]
+        into = x.grad if isinstance(x, Tensor) and _state.observer is None else None
         if into is not None and isinstance(entry, functools.partial):
             entry(into)
             entry = None
@@ -287,7 +294,7 @@ def _pull(node: Node, cotangent: np.ndarray) -> list[np.ndarray | None]:
             entry = unbroadcast(np.asarray(entry, x.dtype), x.shape)
             if entry.shape != x.shape:
                 raise ValueError(f"{node.name}: its pullback gave {entry.shape} for {x.shape}")
-        gradients.append(entry)
+            gradients.append((x, entry))
     if _state.observer is not None:
         _state.observer.pulled(node, gradients)
     return gradients

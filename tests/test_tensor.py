@@ -199,13 +199,24 @@ def test_a_graph_that_nobody_holds_is_freed_without_the_garbage_collector():
     gc.disable()
     try:
         x = leaf(1.0)
-        y = ops.exp(x * x)
-        refs = weakref.ref(y), weakref.ref(y.node.inputs[0])
+        square = x * x
+        y = ops.exp(square)
+        refs = weakref.ref(y), weakref.ref(square)
         y.backward(keep_graph=True)
-        del y
+        del y, square
         assert all(ref() is None for ref in refs)
     finally:
         gc.enable()
+
+
+def test_a_graph_keeps_no_value_that_no_pullback_needs():
+    x = leaf(1.0, 2.0)
+    doubled = x * 2
+    y, value = doubled + 1, weakref.ref(doubled.data)
+    del doubled
+    assert value() is None
+    y.backward(np.ones(2))
+    np.testing.assert_array_equal(x.grad, [2, 2])
 
 
 def test_an_update_in_place_between_forward_and_backward_is_refused():
@@ -334,7 +345,8 @@ def test_an_observer_sees_every_value_cotangent_and_gradient():
     np.testing.assert_array_equal(seen.forwards[0][2], [3, 8])
     assert [name for name, _ in seen.cotangents] == ["sum", "multiply"]
     np.testing.assert_array_equal(seen.cotangents[1][1], [1, 1])
-    name, (dx,) = seen.gradients[1]
+    name, ((source, dx),) = seen.gradients[1]
+    assert name == "multiply" and source is x
     np.testing.assert_array_equal(dx, [3, 4])
     ops.exp(x)
     assert len(seen.forwards) == 3

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ class FirstNonFinite(Placing):
         self.count = 0
         named = [] if model is None else model.named_tensors()
         self._names = {id(x): name for name, x in named}
-        self._places: dict[int, tuple[Node, str]] = {}
+        self._seen: dict[int, tuple[Node, str, list]] = {}  # where it stands, and its arguments
 
     def forward(self, name: str, args: tuple, result: Tensor) -> None:
         self.count += 1
@@ -29,34 +29,34 @@ class FirstNonFinite(Placing):
             return
         known, _, stack = self.place(name)
         where = _where(known, stack)
+        arrays = [(i, x) for i, x in enumerate(args) if isinstance(x, Tensor | np.ndarray)]
         if result.node is not None:
-            self._places[id(result.node)] = result.node, where
+            self._seen[id(result.node)] = result.node, where, arrays
         if _finite(result):
             return
         self.found = f"forward of op {name!r}, number {self.count} of the step, on {_shapes(args)}"
-        arrays = [(i, x) for i, x in enumerate(args) if isinstance(x, Tensor | np.ndarray)]
         for i, x in arrays:
             if not _finite(x):
                 parameter = self._names.get(id(x))
                 what = f"parameter {parameter}" if parameter else f"argument {i}, which no op made,"
                 self.found += f"; {what} is not finite"
-        self.found += where + _told([(f"argument {i}", x) for i, x in arrays])
+        self.found += where + _told(arrays)
 
     def backward(self, node: Node, cotangent: np.ndarray) -> np.ndarray:
         if not self.found and not _finite(cotangent):
             made = f"the gradients, summed up, of what op {node.name!r} made"
-            self.found = made + self._place(node) + _told([("their sum", cotangent)])
+            self.found = made + self._about(node)[0] + _told([("their sum", cotangent)])
         self._cotangent = cotangent
         return cotangent
 
-    def pulled(self, node: Node, gradients: list[np.ndarray | None]) -> None:
-        if not self.found and not all(g is None or _finite(g) for g in gradients):
-            told = [(f"argument {i}", x) for i, x in zip(node.positions, node.inputs, strict=True)]
-            self.found = f"backward of op {node.name!r}, on {_shapes(node.inputs)}"
-            self.found += self._place(node) + _told([*told, ("cotangent", self._cotangent)])
+    def pulled(self, node: Node, gradients: list[tuple[Node | Tensor, np.ndarray]]) -> None:
+        if not self.found and not all(_finite(gradient) for _, gradient in gradients):
+            where, arrays = self._about(node)
+            self.found = f"backward of op {node.name!r}, on {_shapes(x for _, x in arrays)}"
+            self.found += where + _told([*arrays, ("cotangent", self._cotangent)])
 
-    def _place(self, node: Node) -> str:
-        return self._places.get(id(node), (None, ""))[1]
+    def _about(self, node: Node) -> tuple[str, list]:
+        return self._seen.get(id(node), (node, "", []))[1:]
 
 
 def explain_nan(function: Callable, *inputs: Any, model: Any = None) -> str:
@@ -90,8 +90,10 @@ def _where(name: str, stack: tuple[Line, ...]) -> str:
     return f"\n  at {name}" + "".join(lines)
 
 
-def _told(arrays: list[tuple[str, Any]]) -> str:
-    return "".join(f"\n  {name}: {_statistics(np.asarray(x))}" for name, x in arrays)
+def _told(arrays: Iterable[tuple[int | str, Any]]) -> str:
+    """A line on each array: a numbered argument, or of another name."""
+    named = ((f"argument {name}" if isinstance(name, int) else name, x) for name, x in arrays)
+    return "".join(f"\n  {name}: {_statistics(np.asarray(x))}" for name, x in named)
 
 
 def _statistics(x: np.ndarray) -> str:

@@ -103,11 +103,11 @@ class Trace(Placing):
         self._began = time.perf_counter()
         return cotangent
 
-    def pulled(self, node: Node, gradients: list[np.ndarray | None]) -> None:
+    def pulled(self, node: Node, gradients: list[tuple[Node | Tensor, np.ndarray]]) -> None:
         if known := self._records.get(id(node)):
             known[1].seconds_backward += time.perf_counter() - self._began
-        for x, gradient in zip(node.inputs, gradients, strict=True):
-            if x.node is None and gradient is not None:
+        for x, gradient in gradients:
+            if isinstance(x, Tensor):
                 self._name(x)
                 _add(self._records[id(x)][1], gradient)
 
