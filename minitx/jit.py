@@ -52,21 +52,30 @@ _CACHE = cache_folder() if COMPILED else None
 # ---- compiling -----------------------------------------------------------------------------------
 
 
-def jit(function: Callable | None = None, *, exact: bool = False, strided: str = "") -> Any:
+def jit(
+    function: Callable | None = None,
+    *,
+    exact: bool = False,
+    borrows: bool = False,
+    strided: str = "",
+) -> Any:
     """Compile on the first call; ``strided`` names the array arguments whose strides are free.
 
     A helper is inlined into each kernel that calls it, so that a kernel has the same machine code
-    in the process that compiled it and in those that load it.
+    in the process that compiled it and in those that load it.  borrows: it makes no array, so that
+    it need not count references, which costs an atomic instruction for each.
     """
     if function is None:
-        return lambda f: jit(f, exact=exact, strided=strided)
+        return lambda f: jit(f, exact=exact, borrows=borrows, strided=strided)
     # Flags are a function's own: where they differ from the caller's, LLVM inlines, later.
+    apart = exact or borrows
     dispatcher = numba.njit(
-        inline="never" if exact else "always",
-        forceinline=exact,
+        inline="never" if apart else "always",
+        forceinline=apart,
         fastmath=EXACT_FLAGS if exact else FLAGS,
         error_model="numpy",
         no_cfunc_wrapper=True,
+        _nrt=not borrows,
     )(function)
     if COMPILED:
         dispatcher.strided = frozenset(strided.split())

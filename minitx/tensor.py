@@ -91,8 +91,7 @@ class Tensor(Operators):
         given = None if cotangent is None else np.shape(cotangent)
         if given != self.shape:
             raise ValueError(f"backward: expected a cotangent of shape {self.shape}, not {given}")
-        cotangent = np.asarray(_value(cotangent), self.dtype)
-        _walk_back(self, cotangent, keep_graph)
+        _walk_back(self, np.asarray(_value(cotangent), self.dtype), keep_graph)
 
 
 def _wrap(value: Any) -> Tensor:

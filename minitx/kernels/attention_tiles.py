@@ -1,4 +1,4 @@
-"""Pieces of a tile of attention scores, for the compiled twin in attention.py.
+"""Pieces of a tile of attention scores, for attention_heads.py.
 
 A tile is ``QUERIES`` x ``KEYS``.  Within it, scores are made for ``ROWS`` queries at a time, and
 only for the grains of keys that these may see.
@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from ..jit import jit
-from ..packing import pack_columns
-from ..simd import multiply_tile, row, width
+from ..packing import lay, pack_columns, pack_rows
+from ..simd import VECTOR_BYTES, multiply_tile, row, width
 from .scalar import exp, uniform_jit
 
 QUERIES, KEYS = 96, 128  # whole tiles of registers on any processor
@@ -30,40 +30,49 @@ def keys_of(S):
 
 
 @jit
+def fill(x, i, first, end, value):
+    """x[i, first:end] = value"""
+    part = row(x, i, first, end)
+    for j in range(part.size):
+        part[j] = value
+
+
+@jit
 def copy(x, first, last, out):
     """Rows first..last of x into the first columns of ``out``, zeros beyond -> are all finite?"""
-    real, D = out.dtype.type, x.shape[1]
-    total = real(0)
-    for i in range(last - first):
-        source, target = row(x, first + i, 0, D), row(out, i, 0, out.shape[1])
-        for d in range(D):
-            target[d] = source[d]
-            total += source[d] * real(0)
-        for d in range(D, target.size):
-            target[d] = real(0)
-    return total == real(0)
+    zero, total, n = out.dtype.type(0), out.dtype.type(0), last - first
+    pack_rows(x, 0, x.shape[1], first, last, out, -first)
+    if x.shape[1] < out.shape[1]:
+        for i in range(n):
+            fill(out, i, x.shape[1], out.shape[1], zero)
+    flat = row(out, 0, 0, n * out.shape[1])
+    for i in range(flat.size):
+        total += flat[i] * zero
+    return total == zero
 
 
 @jit
 def copy_transposed(x, first, last, scale, out):
     """Rows first..last of x, times ``scale``, as columns of ``out``, zeros beyond."""
-    real, n = out.dtype.type, last - first
+    n, factor = last - first, out.dtype.type(scale)
     pack_columns(x, first, n, 0, x.shape[1], out, 0)
     for d in range(x.shape[1]):
-        target = row(out, d, 0, out.shape[1])
-        for i in range(n):
-            target[i] *= real(scale)
-        for i in range(n, target.size):
-            target[i] = real(0)
+        fill(out, d, n, out.shape[1], out.dtype.type(0))
+    flat = row(out, 0, 0, x.shape[1] * out.shape[1])
+    for i in range(flat.size if factor != 1 else 0):
+        flat[i] *= factor
 
 
 @jit
 def copy_rows(x, n, out, first):
     """The first n rows of x to the rows of ``out`` from ``first`` on, as many columns as it has."""
+    lanes = VECTOR_BYTES // out.itemsize
+    whole = out.shape[1] // lanes * lanes
     for i in range(n):
-        source, target = row(x, i, 0, out.shape[1]), row(out, first + i, 0, out.shape[1])
-        for d in range(out.shape[1]):
-            target[d] = source[d]
+        for d in range(0, whole, lanes):
+            lay(x, i, d, out, first + i, d, lanes)
+        for d in range(whole, out.shape[1]):
+            out[first + i, d] = x[i, d]
 
 
 @jit
@@ -117,7 +126,8 @@ def exponentials(x, base):
     for g in range(x.size // GRAIN):
         for j in range(GRAIN):
             x[g * GRAIN + j] = exp(x[g * GRAIN + j] - base)
-            total += x[g * GRAIN + j]
+    for j in range(x.size):  # by itself: LLVM would add up each grain to one number
+        total += x[j]
     return total
 
 
@@ -135,10 +145,8 @@ def slopes(x, dx, log_sum, dot, scale):
 @jit
 def fill_outside(x, i, first, end, lo, hi, value):
     """x[i, first:end] = value, except within lo:hi."""
-    x_row = row(x, i, 0, end)
-    for start, stop in ((first, min(lo, end)), (max(first, hi), end)):
-        for j in range(start, stop):
-            x_row[j] = value
+    fill(x, i, first, min(lo, end), value)
+    fill(x, i, max(first, hi), end, value)
 
 
 @jit
