@@ -14,14 +14,9 @@ from numba.core import cgutils, config, types
 from numba.extending import intrinsic
 
 from .jit import jit
-from .simd import ROWS, VECTOR_BYTES, address_of
+from .simd import ROWS, VECTOR_BYTES, address_of, lanes_of
 
 _I64, _I32, _I8 = ir.IntType(64), ir.IntType(32), ir.IntType(8)
-
-
-def lanes_of(x):
-    """n, how many numbers of x fill ``VECTOR_BYTES``."""
-    return VECTOR_BYTES // x.itemsize
 
 
 def lay(x, k, j, out, first, at, lanes):
@@ -37,8 +32,9 @@ def turn(x, j, k, rows, out, first, at, lanes):
 
     Of the rows of x beyond ``rows``, which is 1 at least, copies of the last one take the place.
     """
+    n = lanes_of(x)
     for r in range(lanes):
-        out[first : first + lanes_of(x), at + r] = x[j + min(r, rows - 1), k : k + lanes_of(x)]
+        out[first : first + n, at + r] = x[j + min(r, rows - 1), k : k + n]
 
 
 @intrinsic
@@ -161,7 +157,7 @@ if not config.DISABLE_JIT:
 @jit
 def pack_rows(x, j0, count, k0, k1, out, first):
     """out[first + k, j] = x[k, j0 + j] for k0 <= k < k1 and j < count."""
-    width, lanes = out.shape[1], VECTOR_BYTES // out.itemsize
+    width, lanes = out.shape[1], lanes_of(out)
     for j in range(0, count, lanes):
         some = min(lanes, width - j)
         if count - j >= some:
@@ -176,7 +172,7 @@ def pack_rows(x, j0, count, k0, k1, out, first):
 @jit
 def pack_columns(x, j0, count, k0, k1, out, first):
     """out[first + k, j] = x[j0 + j, k] for k0 <= k < k1 and j < count."""
-    width, lanes = out.shape[1], VECTOR_BYTES // out.itemsize
+    width, lanes = out.shape[1], lanes_of(out)
     whole = k0 + (k1 - k0) // lanes * lanes
     for j in range(0, count, lanes):
         for k in range(k0, whole, lanes):

@@ -54,9 +54,14 @@ def multiply_tile(a, i, k, b, kb, jb, c, ic, jc, rows, columns, depth, add):
     tile[...] = tile + part if add else part
 
 
-def width(x):
+def width_of(x):
     """How many numbers of x one row of a tile has, n above: a constant in machine code."""
     return TILE_BYTES // x.itemsize
+
+
+def lanes_of(x):
+    """How many numbers of x fill ``VECTOR_BYTES``, likewise."""
+    return VECTOR_BYTES // x.itemsize
 
 
 def wide_vectors():
@@ -82,7 +87,7 @@ def copy_vector(x, i, y, j):
     Both arrays have one axis and are contiguous.  Who copies less may let the next copy cover what
     was too much, if there is room after the last.
     """
-    n = min(VECTOR_BYTES // y.itemsize, x.size - i, y.size - j)
+    n = min(lanes_of(y), x.size - i, y.size - j)
     y[j : j + n] = x[i : i + n]
 
 
@@ -136,12 +141,15 @@ def _multiply_tile(typingctx, a, i, k, b, kb, jb, c, ic, jc, rows, columns, dept
     return signature, generate
 
 
-@intrinsic
-def _width(typingctx, x):
-    def generate(context, builder, signature, arguments):
-        return _I64(TILE_BYTES // context.get_abi_sizeof(context.get_data_type(x.dtype)))
+def _numbers_in(size):
+    @intrinsic
+    def count(typingctx, x):
+        def generate(context, builder, signature, arguments):
+            return _I64(size // context.get_abi_sizeof(context.get_data_type(x.dtype)))
 
-    return types.intp(x), generate
+        return types.intp(x), generate
+
+    return count
 
 
 @intrinsic
@@ -227,11 +235,8 @@ def _row_max_function(module: ir.Module, real: ir.Type) -> ir.Function:
 
     def scan(start, stop, step, kind, first):
         """The largest of x[start:stop] so far, ``step`` at a time; a comparison passes NaN over."""
-        entry, loop, done = (
-            builder.block,
-            function.append_basic_block(),
-            function.append_basic_block(),
-        )
+        entry = builder.block
+        loop, done = function.append_basic_block(), function.append_basic_block()
         builder.cbranch(builder.icmp_signed("<", start, stop), loop, done)
         builder.position_at_end(loop)
         at, best = builder.phi(_I64), builder.phi(kind)
@@ -388,6 +393,7 @@ def _tile_function(module: ir.Module, real: ir.Type, vectors: int) -> ir.Functio
 
 
 if not config.DISABLE_JIT:
-    multiply_tile, width, wide_vectors = _multiply_tile, _width, _wide_vectors  # noqa: F811
+    multiply_tile, wide_vectors = _multiply_tile, _wide_vectors  # noqa: F811
+    width_of, lanes_of = _numbers_in(TILE_BYTES), _numbers_in(VECTOR_BYTES)  # noqa: F811
     choose, copy_vector = _choose, _copy_vector  # noqa: F811
     row, row_max = _row, _row_max  # noqa: F811

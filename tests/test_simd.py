@@ -14,7 +14,7 @@ from minitx.simd import (
     row,
     row_max,
     wide_vectors,
-    width,
+    width_of,
 )
 
 both_dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -185,7 +185,7 @@ def test_choose(dtype):
 
 @jit
 def _width(x):
-    return width(x)
+    return width_of(x)
 
 
 _width = compiled(_width)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..jit import compiled, jit
-from ..simd import ROWS, multiply_tile, row, row_max, wide_vectors, width
+from ..simd import ROWS, multiply_tile, row, row_max, wide_vectors, width_of
 from ..tasks import run_tasks
 from .attention_tiles import (
     KEYS,
@@ -212,8 +212,8 @@ def _attend_vjp_tiles(
                 lo, hi = tile_scores(
                     q_rows, kT, s, i - i0, mask, bias, b, h, i, n, j0, T, S, causal, window
                 )
-                for j in range(lo, hi, width(s)):
-                    wide = min(width(ds), hi - j)
+                for j in range(lo, hi, width_of(s)):
+                    wide = min(width_of(ds), hi - j)
                     multiply_tile(dy_rows, i, 0, vT, 0, j, ds, i - i0, j, n, wide, D, False)
                 for r in range(i - i0, i - i0 + n):
                     start = ((b * H + h) * T + i0 + r) * S + j0

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..jit import jit
 from ..packing import lay, pack_columns, pack_rows
-from ..simd import VECTOR_BYTES, multiply_tile, row, width
+from ..simd import lanes_of, multiply_tile, row, width_of
 from .scalar import exp, uniform_jit
 
 QUERIES, KEYS = 96, 128  # whole tiles of registers on any processor
@@ -19,7 +19,7 @@ GRAIN = 32  # keys that are looked at or skipped together
 
 @jit
 def padded(n, x):
-    half = width(x) // 2
+    half = width_of(x) // 2
     return (n + half - 1) // half * half
 
 
@@ -58,15 +58,16 @@ def copy_transposed(x, first, last, scale, out):
     pack_columns(x, first, n, 0, x.shape[1], out, 0)
     for d in range(x.shape[1]):
         fill(out, d, n, out.shape[1], out.dtype.type(0))
-    flat = row(out, 0, 0, x.shape[1] * out.shape[1])
-    for i in range(flat.size if factor != 1 else 0):
-        flat[i] *= factor
+    if factor != 1:
+        flat = row(out, 0, 0, x.shape[1] * out.shape[1])
+        for i in range(flat.size):
+            flat[i] *= factor
 
 
 @jit
 def copy_rows(x, n, out, first):
     """The first n rows of x to the rows of ``out`` from ``first`` on, as many columns as it has."""
-    lanes = VECTOR_BYTES // out.itemsize
+    lanes = lanes_of(out)
     whole = out.shape[1] // lanes * lanes
     for i in range(n):
         for d in range(0, whole, lanes):
@@ -101,8 +102,8 @@ def tile_scores(q, kT, s, at, mask, bias, b, h, i, n, j0, T, S, causal, window):
     """
     hidden, shift = s.dtype.type(-np.inf), S - T
     lo, hi = grains(i, n, j0, S, causal, window, shift)
-    for j in range(lo, hi, width(s)):
-        wide = min(width(s), hi - j)
+    for j in range(lo, hi, width_of(s)):
+        wide = min(width_of(s), hi - j)
         multiply_tile(q, i, 0, kT, 0, j, s, at, j, n, wide, kT.shape[0], False)
     for r in range(n):
         first, last = _seen(i + r, 1, j0, S, causal, window, shift)
@@ -156,8 +157,8 @@ def add_weighted(weights, i, k, values, kv, c, ic, rows, depth, finite):
     A zero weight silences values that are not ``finite``.
     """
     if finite:
-        for d in range(0, c.shape[1], width(c)):
-            wide = min(width(c), c.shape[1] - d)
+        for d in range(0, c.shape[1], width_of(c)):
+            wide = min(width_of(c), c.shape[1] - d)
             multiply_tile(weights, i, k, values, kv, d, c, ic, d, rows, wide, depth, True)
     else:
         for r in range(rows):

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..jit import compiled, jit
 from ..packing import pack_columns
-from ..simd import ROWS, TILE_BYTES, VECTOR_BYTES, copy_vector, multiply_tile, row, wide_vectors
+from ..simd import ROWS, copy_vector, lanes_of, multiply_tile, row, wide_vectors, width_of
 from ..tasks import run_tasks
 
 _NEAR = 64  # pixels turned together: near enough for the first cache
@@ -127,7 +127,7 @@ def _do_rows(
     B, C, H, W = x_shape
     C, O, P = C // groups, y.shape[0] // B // groups, y.shape[1]  # noqa: E741
     rows, columns = windows
-    width, T = TILE_BYTES // x.itemsize, down.size * right.size
+    width, T = width_of(x), down.size * right.size
     blocks, shares = (B * rows + block - 1) // block, (O + outputs - 1) // outputs
     g, f0 = task // (blocks * shares), task % blocks * block
     o0 = task // blocks % shares * outputs
@@ -139,7 +139,7 @@ def _do_rows(
         f0, f1, x_shape, windows, step, low, reach, width, panel
     )
     taps = _offsets(down, right, step[1], phases, pitch)
-    lanes = VECTOR_BYTES // x.itemsize
+    lanes = lanes_of(x)
     strip, zeros = np.zeros(size + lanes, x.dtype), np.zeros(lanes, x.dtype)
     N = (f1 - f0) * columns
     across, wide = (O + ROWS - 1) // ROWS, (N + width - 1) // width * width
@@ -222,7 +222,7 @@ def _do_channels(task, x, x_shape, dy, dw, windows, down, right, step, low, bloc
     wide_vectors()
     B, C, H, W = x_shape
     rows, columns = windows
-    width, lanes, T = TILE_BYTES // x.itemsize, VECTOR_BYTES // x.itemsize, down.size * right.size
+    width, lanes, T = width_of(x), lanes_of(x), down.size * right.size
     O, c0 = dw.shape[0], task * channels  # noqa: E741
     K = (min(C, c0 + channels) - c0) * T
     reach, stride = (down.max(), right.max()), block * columns + lanes
@@ -254,7 +254,7 @@ def _do_channels(task, x, x_shape, dy, dw, windows, down, right, step, low, bloc
 @jit
 def _correlate(x, x_shape, dy, dw, windows, down, right, step, low, block, channels):
     B, O, P = dy.shape  # noqa: E741
-    width = TILE_BYTES // dy.itemsize
+    width = width_of(dy)
     panels = np.empty(((O + width - 1) // width * B * P, width), dy.dtype)
     run_tasks(_turn, B * ((P + _NEAR - 1) // _NEAR), (dy, panels))
     tasks = (x_shape[1] + channels - 1) // channels

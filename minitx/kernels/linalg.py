@@ -17,7 +17,7 @@ import numpy as np
 
 from ..jit import COMPILED, compiled, jit, kernel
 from ..packing import pack_columns, pack_rows
-from ..simd import ROWS, TILE_BYTES, multiply_tile, row, wide_vectors
+from ..simd import ROWS, TILE_BYTES, multiply_tile, row, wide_vectors, width_of
 from ..tasks import run_tasks
 from .activation import activate_ref, activate_row
 from .sums import holds
@@ -177,7 +177,7 @@ def _do_strip(task, a, aT, b, bias, activation, y, z, add, down, across, pack_a,
     panels: of the side that all strips share, if that is to be packed.
     """
     wide_vectors()
-    (M, N), K, width = z.shape[1:], a.shape[2], TILE_BYTES // z.itemsize
+    (M, N), K, width = z.shape[1:], a.shape[2], width_of(z)
     rows, columns, depth = (M + ROWS - 1) // ROWS, (N + width - 1) // width, min(K, _DEPTH)
     i, u, v = task // (down * across), task // across % down, task % across
     r0, r1 = u * rows // down, (u + 1) * rows // down  # in tiles
@@ -222,7 +222,7 @@ def _tiles(a, aT, b, bias, activation, y, z, add, down, across, pack_a, pack_b):
     """All strips, after packing what they share."""
     shared, lanes, wanted = aT, ROWS, pack_a
     if across == 1:
-        shared, lanes, wanted = b, TILE_BYTES // z.itemsize, pack_b
+        shared, lanes, wanted = b, width_of(z), pack_b
     panels = _packed(shared, lanes, wanted)
     more = bias, activation, y, z, add, down, across, pack_a, pack_b, panels
     run_tasks(_do_strip, len(z) * down * across, (a, aT, b, *more))
