@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from hypothesis import assume
 from hypothesis import strategies as st
 from kernel_arguments import ARGUMENTS, arguments_of, arrays, dtypes, in_layout, layouts
@@ -60,6 +62,21 @@ def _conv2d_dx(draw):
 def _conv2d_dweight(draw):
     x, weight, _, options, shape = draw(convolutions())
     return draw(arrays(shape, x.dtype.type, special=False)), x, weight.shape[2:], *options
+
+
+@arguments_of("unfold")
+def _unfold(draw):
+    size, *geometry = draw(geometries())
+    shape = draw(st.integers(0, 3)), draw(channels), *size
+    assume(math.prod(shape) * math.prod(geometry[0]) < 1e6)
+    return draw(arrays(shape, draw(dtypes))), *geometry
+
+
+@arguments_of("fold")
+def _fold(draw):
+    x, *geometry = draw(ARGUMENTS["unfold"])
+    shape = K.unfold.ref(x, *geometry).shape
+    return draw(arrays(shape, x.dtype.type, special=False)), x.shape[2:], *geometry
 
 
 @arguments_of("max_pool")

@@ -83,6 +83,7 @@ def cases(name, dtype):
     loss = x, targets, -100, 0.1
     param, grad, m, v = normal(4, 50_000) ** 2
     image, channels = normal(5, 7, 19, 21), normal(4, 7)
+    windows = (3, 2), (2, 1), (1, 1), (1, 2)  # kernel, stride, padding, dilation
     return {
         "activate": lambda: [(x, activation) for activation in range(5)],
         "activate_vjp": lambda: [(dy, x)],
@@ -109,6 +110,7 @@ def cases(name, dtype):
         ],
         "dropout": lambda: [(x, 0.3, np.uint64(5))],
         "embedding_vjp": lambda: [(dy, np.abs(targets), 101)],
+        "fold": lambda: [(K.unfold.ref(image, *windows), (19, 21), *windows)],
         "layer_norm": lambda: [(x, weight, weight, 1e-5)],
         "layer_norm_vjp": lambda: [(dy, x, weight, *K.layer_norm.ref(x, weight, weight, 1e-5)[1:])],
         "linear": lambda: layers(normal),
@@ -118,6 +120,7 @@ def cases(name, dtype):
         "softmax": lambda: [(x,)],
         "softmax_vjp": lambda: [(dy, K.softmax.ref(x))],
         "sum_of_squares": lambda: [(grad,)],
+        "unfold": lambda: [(image, *windows)],
     }[name]()
 
 

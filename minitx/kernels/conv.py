@@ -17,7 +17,7 @@ from ..jit import COMPILED, kernel
 from ..simd import ROWS
 from .conv_blocks import convolve, correlate
 from .linalg import matmul, matmul_ref
-from .patches import fold, padded, unfold, window_view, windows_of
+from .patches import fold, fold_ref, padded, tiles, unfold, unfold_ref, window_view, windows_of
 
 _COLUMNS = 256  # windows in a block, at most, unless one row has more
 _RESULTS = 1 << 17  # numbers in a block of the result, at most
@@ -29,7 +29,7 @@ _ENOUGH = 8  # tasks, to share out evenly
 def conv2d_ref(x, weight, stride, padding, dilation, groups):
     """x: (B, G * C, H, W), weight: (G * O, C, kh, kw) -> (B, G * O, rows, columns)"""
     geometry = weight.shape[2:], stride, padding, dilation
-    y = _times_patches(matmul_ref, weight, unfold(x, *geometry), groups)
+    y = _times_patches(matmul_ref, weight, unfold_ref(x, *geometry), groups)
     return y.reshape(len(x), len(weight), *windows_of(x.shape, *geometry))
 
 
@@ -46,7 +46,7 @@ def conv2d_dx_ref(dy, weight, size, stride, padding, dilation, groups):
     dy: (B, G * O, rows, columns), weight: (G * O, C, kh, kw), size: (H, W) -> (B, G * C, H, W)
     """
     patches = _patches(matmul_ref, dy, weight, groups)
-    return fold(patches, size, weight.shape[2:], stride, padding, dilation)
+    return fold_ref(patches, size, weight.shape[2:], stride, padding, dilation)
 
 
 def _patches(product, dy, weight, groups):
@@ -81,7 +81,7 @@ def conv2d_jit(x, weight, stride, padding, dilation, groups):
     geometry = kernel, stride, padding, dilation
     shape = len(x), len(weight), *windows_of(x.shape, *geometry)
     if groups == 1 and _tiles(*geometry):
-        return _times_patches(matmul.jit, weight, unfold(x, *geometry), 1).reshape(shape)
+        return _times_patches(matmul.jit, weight, unfold.jit(x, *geometry), 1).reshape(shape)
     y = np.empty(shape, x.dtype.newbyteorder("="))
     shifts, low = _shifts(kernel, dilation), (-padding[0], -padding[1])
     taps = np.arange(math.prod(kernel))
@@ -94,7 +94,8 @@ def conv2d_dx_jit(dy, weight, size, stride, padding, dilation, groups):
         return conv2d_dx_ref(dy, weight, size, stride, padding, dilation, groups)
     kernel = weight.shape[2:]
     if groups == 1 and _tiles(kernel, stride, padding, dilation):
-        return fold(_patches(matmul.jit, dy, weight, 1), size, kernel, stride, padding, dilation)
+        patches = _patches(matmul.jit, dy, weight, 1)
+        return fold.jit(patches, size, kernel, stride, padding, dilation)
     dx = np.zeros((len(dy), weight.shape[1] * groups, *size), dy.dtype.newbyteorder("="))
     axes = zip(size, kernel, stride, padding, dilation, strict=True)
     for (top, rows, i, down), (left, columns, j, right) in itertools.product(
@@ -128,7 +129,7 @@ def conv2d_dweight_jit(dy, x, kernel, stride, padding, dilation, groups):
         return conv2d_dweight_ref(dy, x, kernel, stride, padding, dilation, groups)
     (B, O, *windows), C, T = dy.shape, x.shape[1], math.prod(kernel)  # noqa: E741
     if _tiles(kernel, stride, padding, dilation):
-        patches = unfold(x, kernel, stride, padding, dilation).reshape(-1, C * T)
+        patches = unfold.jit(x, kernel, stride, padding, dilation).reshape(-1, C * T)
         rows = dy.reshape(B, O, -1).swapaxes(0, 1).reshape(O, len(patches))  # B O L -> O (B L)
         return matmul.jit(rows, patches).reshape(O, C, *kernel)
     dw = np.empty((O, C * T), x.dtype.newbyteorder("="))
@@ -146,8 +147,8 @@ def _compiles(x, weight):
 
 
 def _tiles(kernel, stride, padding, dilation):
-    """Whether windows tile the image: the patches are its transposition, of the same size."""
-    return kernel == stride != (1, 1) and padding == (0, 0) and dilation == (1, 1)
+    """Whether windows of several pixels tile the image: as many numbers, in another order."""
+    return kernel != (1, 1) and tiles(kernel, stride, padding, dilation)
 
 
 def _shifts(kernel, dilation):

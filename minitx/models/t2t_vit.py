@@ -160,9 +160,8 @@ class TokenPerformer(TokenLayer):
 
     def features(self, x: Tensor) -> Tensor:
         """exp(w x - |x|^2 / 2) / sqrt(m): (B, T, width) -> (B, T, m)"""
-        m = self.directions.shape[0]
         along, length = ops.linear(x, self.directions), (x * x).sum(axis=-1, keepdims=True)
-        return ops.exp(along - length * 0.5) * (1 / math.sqrt(m))
+        return ops.exp(along - (length + math.log(self.directions.shape[0])) * 0.5)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         q, k = self.features(q), self.features(k)
