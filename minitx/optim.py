@@ -137,7 +137,7 @@ class Optimizer:
         }
 
     def zero_grad(self) -> None:
-        self.grad.fill(0)
+        kernels.clear(self.grad)
 
     def grad_norm(self) -> float:
         """The Euclidean norm of all gradients, accumulated in float64."""

@@ -234,6 +234,12 @@ def _sum_of_squares(draw):
     return (draw(arrays((size,), draw(dtypes))),)
 
 
+@arguments_of("clear")
+def _clear(draw):
+    (x,) = draw(ARGUMENTS["sum_of_squares"])
+    return (x.astype(x.dtype.newbyteorder("=")),)
+
+
 @arguments_of("adamw")
 def _adamw(draw):
     shape = (draw(st.sampled_from([0, 1, LONG, 40_000 if COMPILED else LONG])),)

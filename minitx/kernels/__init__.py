@@ -11,7 +11,7 @@ from .dropout import dropout
 from .embedding import embedding_vjp
 from .linalg import einsum, linear, matmul
 from .norm import layer_norm, layer_norm_vjp
-from .optimizer import adamw, sum_of_squares
+from .optimizer import adamw, clear, sum_of_squares
 from .patches import fold, unfold, windows_of
 from .pool import max_pool, max_pool_vjp, window_sums, window_sums_vjp
 from .resize import FILTERS, resize_matrix
@@ -31,6 +31,7 @@ __all__ = [
     "batch_norm",
     "batch_norm_vjp",
     "channel_moments",
+    "clear",
     "column_sums",
     "conv2d",
     "conv2d_dweight",
