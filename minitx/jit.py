@@ -62,16 +62,16 @@ def jit(
     """Compile on the first call; ``strided`` names the array arguments whose strides are free.
 
     A helper is inlined into each kernel that calls it, so that a kernel has the same machine code
-    in the process that compiled it and in those that load it.  borrows: it makes no array, so that
-    it need not count references, which costs an atomic instruction for each.
+    in the process that compiled it and in those that load it.  borrows: of a task that makes no
+    array (Numba refuses to compile one that does).  Its caller holds all arrays, so that it need
+    not count references, an atomic instruction each.
     """
     if function is None:
         return lambda f: jit(f, exact=exact, borrows=borrows, strided=strided)
     # Flags are a function's own: where they differ from the caller's, LLVM inlines, later.
-    apart = exact or borrows
     dispatcher = numba.njit(
-        inline="never" if apart else "always",
-        forceinline=apart,
+        inline="never" if exact else "always",
+        forceinline=exact,
         fastmath=EXACT_FLAGS if exact else FLAGS,
         error_model="numpy",
         no_cfunc_wrapper=True,

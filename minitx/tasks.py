@@ -23,23 +23,23 @@ _TASK = ir.FunctionType(ir.VoidType(), [_I64, _BYTES])  # of its number, and of 
 _LOOP = types.void(types.intp, types.intp, types.intp)
 
 
-def run_tasks(task, count: int, arguments: tuple[Any, ...]) -> None:
+def run_tasks(task, count: int, arguments: tuple[Any, ...], work: Any = None) -> None:
     """task(0, *arguments), ..., task(count - 1, *arguments), in any order.
 
     To be called in compiled code.  The tasks write to arrays among ``arguments``, each to a part of
     its own; what they return is lost.  Raises MemoryError if one of them fails: they only allocate.
+    work: makes the arrays that a task works in, a tuple from ``arguments``; they come after those.
     """
     for number in range(count):
-        task(number, *arguments)
+        task(number, *arguments, *(work(*arguments) if work else ()))
 
 
 @intrinsic
-def _run_tasks(typingctx, task, count, arguments):
+def _run_tasks(typingctx, task, count, arguments, work=None):
     kinds = [types.unliteral(kind) for kind in arguments]
-    body = types.none(types.intp, *kinds)
 
     def generate(context, builder, signature, values):
-        _, count, packed = values
+        _, count, packed, *_ = values
         items = [
             context.cast(builder, item, kind, wanted)
             for item, kind, wanted in zip(
@@ -50,7 +50,8 @@ def _run_tasks(typingctx, task, count, arguments):
         closure = cgutils.alloca_once(builder, ir.LiteralStructType([x.type for x in items]))
         for i, item in enumerate(items):
             builder.store(item, builder.gep(closure, [_I32(0), _I32(i)]))
-        function = _with_closure(context, builder, task.dispatcher, body, closure.type)
+        makes = getattr(work, "dispatcher", None)
+        function = _with_closure(context, builder, kinds, closure.type, task.dispatcher, makes)
         with builder.if_else(builder.icmp_signed("==", count, _I64(1))) as (one, several):
             with one:
                 builder.call(function, [_I64(0), builder.bitcast(closure, _BYTES)])
@@ -65,35 +66,56 @@ def _run_tasks(typingctx, task, count, arguments):
             context.call_conv.return_user_exc(builder, MemoryError, told)
         return context.get_dummy_value()
 
-    return types.void(task, types.intp, arguments), generate
+    work = types.Omitted(None) if work is None else work
+    return types.void(task, types.intp, arguments, work), generate
 
 
-def _with_closure(context, builder, dispatcher, body, closure) -> ir.Function:
+def _with_closure(context, builder, kinds, closure, task, work) -> ir.Function:
     """A function of a task's number and the address of the task's other arguments."""
-    python = dispatcher.py_func
-    name = context.mangler(f"minitx_task_{python.__module__}.{python.__qualname__}", body.args)
+    python = task.py_func
+    name = context.mangler(f"minitx_task_{python.__module__}.{python.__qualname__}", kinds)
     function = cgutils.get_or_insert_function(builder.module, _TASK, name)
     if not function.is_declaration:
         return function
-    flags = Flags()
-    dispatcher.targetdescr.options.parse_as_flags(flags, dispatcher.targetoptions)
-    flags.no_compile = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
-    # Into the library at hand: one of its own would be optimised, and made machine code, twice.
-    typing, library = context.typing_context, context.active_code_library
-    compiled = compile_internal(
-        typing, context, library, python, body.args, body.return_type, flags, locals={}
-    )
     function.linkage = "internal"
     inner = ir.IRBuilder(function.append_basic_block("entry"))
     number, at = function.args
     at = inner.bitcast(at, closure)
     places = [inner.gep(at, [_I32(0), _I32(i)]) for i in range(len(closure.pointee.elements))]
     items = [inner.load(place) for place in places[:-1]]
-    status, _ = context.call_internal_no_propagate(inner, compiled.fndesc, body, [number, *items])
-    with inner.if_then(status.is_error, likely=False):
-        inner.store(_I32(1), places[-1])
+
+    def call(dispatcher, kinds, values):
+        """What it returned, of which type, and whether it did."""
+        made = _compiled(context, dispatcher, tuple(kinds))
+        status, value = context.call_internal_no_propagate(
+            inner, made.fndesc, made.signature, values
+        )
+        with inner.if_then(status.is_error, likely=False):
+            inner.store(_I32(1), places[-1])
+        return value, made.signature.return_type, status.is_ok
+
+    if work is None:
+        call(task, [types.intp, *kinds], [number, *items])
+    else:
+        arrays, made, done = call(work, kinds, items)
+        with inner.if_then(done):
+            own = cgutils.unpack_tuple(inner, arrays)
+            call(task, [types.intp, *kinds, *made], [number, *items, *own])
+            context.nrt.decref(inner, made, arrays)
     inner.ret_void()
     return function
+
+
+def _compiled(context, dispatcher, kinds):
+    """Into the library at hand: one of its own would be optimised, and made machine code, twice."""
+    flags = Flags()
+    dispatcher.targetdescr.options.parse_as_flags(flags, dispatcher.targetoptions)
+    flags.no_compile = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
+    typing, library = context.typing_context, context.active_code_library
+    context = context.subtarget(enable_nrt=flags.nrt)  # references are counted, or not
+    return compile_internal(
+        typing, context, library, dispatcher.py_func, kinds, None, flags, locals={}
+    )
 
 
 @intrinsic

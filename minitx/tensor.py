@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import heapq
 import inspect
 import itertools
 import reprlib
@@ -62,9 +61,8 @@ class Tensor(Operators):
         if array.dtype.kind == "f" and not chosen:
             array = array.astype(np.float32)
         self.data = array.astype(array.dtype.newbyteorder("="), copy=False)
-        self.grad = None
+        self.grad = self.node = None
         self.requires_grad = requires_grad
-        self.node = None
         self.version = 0
 
     def detach(self) -> Tensor:
@@ -82,7 +80,7 @@ class Tensor(Operators):
 
         cotangent: same shape as self; may be left out for one element.  The graph is freed on the
         way, unless ``keep_graph``.  Raises ValueError on a wrong cotangent, RuntimeError on a graph
-        that does not exist, is freed, or is out of date.
+        that does not exist, is freed, or is out of date; then no gradient has changed.
         """
         if not self.requires_grad:
             raise RuntimeError("backward: this tensor depends on none that has requires_grad=True")
@@ -91,7 +89,7 @@ class Tensor(Operators):
         given = None if cotangent is None else np.shape(cotangent)
         if given != self.shape:
             raise ValueError(f"backward: expected a cotangent of shape {self.shape}, not {given}")
-        _walk_back(self, np.asarray(_value(cotangent), self.dtype), keep_graph)
+        _walk_back(self, np.array(_value(cotangent), self.dtype), keep_graph)
 
 
 def _wrap(value: Any) -> Tensor:
@@ -114,20 +112,20 @@ def _value(x: Any) -> Any:
 class Node:
     """One op that ran: its name, and the pullback whose closure holds what it saved.
 
-    ``inputs``: of each argument that needs a gradient its position, what made it, a Node, or itself
-    if it is a leaf, and its version.  Their values are not kept: what a pullback needs it has.
+    ``inputs``: the position of each argument that needed a gradient, and the Node that made it or,
+    of a leaf, itself.  ``leaves``: what may be updated in place, and its version.  Results are not
+    kept: what a pullback needs of them it has saved.
     """
 
-    __slots__ = ("name", "inputs", "shape", "dtype", "vjp", "serial", "retained")
-    version = 0  # only leaves are updated in place
+    __slots__ = ("name", "inputs", "leaves", "shape", "dtype", "vjp", "serial", "retained")
 
     def __init__(self, name: str, args: tuple, value: np.ndarray, vjp: Callable):
-        self.name = name
-        needing = [(i, x) for i, x in enumerate(args) if isinstance(x, Tensor) and x.requires_grad]
-        self.inputs = [(i, x.node or x, x.version) for i, x in needing]
-        self.shape, self.dtype = value.shape, value.dtype
-        self.vjp: Callable | None = vjp
-        self.retained: Callable | None = None  # tells who wants its gradient, if that still lives
+        self.name, self.shape, self.dtype = name, value.shape, value.dtype
+        tensors = [(i, x) for i, x in enumerate(args) if isinstance(x, Tensor)]
+        self.inputs = [(i, x.node or x) for i, x in tensors if x.requires_grad]
+        self.leaves = [(x, x.version) for _, x in tensors if x.node is None]
+        self.vjp: Any = vjp  # None when it has been freed
+        self.retained: Any = None  # a reference to who wants its gradient
         self.serial = next(_serial)
 
 
@@ -175,8 +173,7 @@ def op(function: Callable | None = None, *, branch: Callable | None = None) -> A
             args, options = bound.args, bound.kwargs
             if any(isinstance(x, Tensor) and x.requires_grad for x in options.values()):
                 raise TypeError(f"{name}: a keyword-only argument has no gradient")
-        arrays: list[Any] = []
-        dtype, needed = None, False
+        arrays, dtype, needed = [], None, False
         for x in args:
             if isinstance(x, Tensor):
                 needed |= x.requires_grad
@@ -238,9 +235,9 @@ def _walk_back(root: Tensor, cotangent: np.ndarray, keep_graph: bool) -> None:
     if root.node is None:
         return _keep(root, cotangent)
     pending = {root.node: cotangent}
-    heap = [(-root.node.serial, root.node)]
-    while heap:
-        node = heapq.heappop(heap)[1]
+    for node in _past(root.node):
+        if node not in pending:
+            continue
         gradient = np.asarray(pending.pop(node))
         if _state.observer is not None:
             gradient = _state.observer.backward(node, gradient)
@@ -249,14 +246,25 @@ def _walk_back(root: Tensor, cotangent: np.ndarray, keep_graph: bool) -> None:
         for x, g in _pull(node, gradient):
             if isinstance(x, Tensor):
                 _keep(x, g)
-            elif x in pending:
-                pending[x] = kernels.add(pending[x], g)
             else:
-                pending[x] = g
-                heapq.heappush(heap, (-x.serial, x))
+                pending[x] = kernels.add(pending[x], g) if x in pending else g
         if not keep_graph:
-            node.vjp = None
-            node.inputs = []
+            node.vjp, node.inputs, node.leaves = None, [], []
+
+
+def _past(node: Node) -> list[Node]:
+    """This one and all that it depends on, the youngest first; RuntimeError if one cannot run."""
+    found, queue = {node}, [node]
+    for node in queue:  # which grows on the way
+        old = [x.shape for x, version in node.leaves if x.version != version]
+        if node.vjp is None or old:
+            gone = "was freed by an earlier one; use keep_graph=True"
+            why = f"has an input {old[0]} updated in place since the forward pass" if old else gone
+            raise RuntimeError(f"backward: {node.name} {why}")
+        new = [x for _, x in node.inputs if isinstance(x, Node) and x not in found]
+        found.update(new)
+        queue += new
+    return sorted(found, key=lambda node: -node.serial)
 
 
 def _keep(tensor: Tensor, gradient: np.ndarray) -> None:
@@ -268,19 +276,11 @@ def _keep(tensor: Tensor, gradient: np.ndarray) -> None:
 
 def _pull(node: Node, cotangent: np.ndarray) -> list[tuple[Node | Tensor, np.ndarray]]:
     """What the inputs get from this node, in their shapes and dtypes."""
-    if node.vjp is None:
-        raise RuntimeError(
-            f"backward: {node.name} was freed by an earlier one; use keep_graph=True"
-        )
-    for _, x, version in node.inputs:
-        if x.version != version:
-            what = f"an input {x.shape} of {node.name} was updated in place"
-            raise RuntimeError(f"backward: {what} since the forward pass")
     entries = node.vjp(cotangent)
     if not isinstance(entries, tuple):
         raise TypeError(f"{node.name}: its pullback must return a tuple, an entry per argument")
     gradients = []
-    for position, x, _ in node.inputs:
+    for position, x in node.inputs:
         if position >= len(entries):
             raise TypeError(f"{node.name}: its pullback has no entry for argument {position}")
         entry = entries[position]

@@ -9,7 +9,9 @@ from minitx.jit import COMPILED, compiled, jit
 from minitx.simd import (
     ROWS,
     TILE_BYTES,
+    VECTOR_BYTES,
     choose,
+    lanes_of,
     multiply_tile,
     row,
     row_max,
@@ -184,18 +186,18 @@ def test_choose(dtype):
 
 
 @jit
-def _width(x):
-    return width_of(x)
+def _numbers(x):
+    return width_of(x), lanes_of(x)
 
 
-_width = compiled(_width)
+_numbers = compiled(_numbers)
 
 
 @both_dtypes
-def test_width(dtype):
-    """The constant in machine code is what the Python form computes."""
+def test_numbers_that_fill_a_tile_and_a_vector(dtype):
+    """The constants in machine code are what the Python form computes."""
     x = np.empty(1, dtype)
-    assert _width(x) == TILE_BYTES // x.itemsize
+    assert _numbers(x) == (TILE_BYTES // x.itemsize, VECTOR_BYTES // x.itemsize)
 
 
 def test_sizes():

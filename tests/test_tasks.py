@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numba.core.errors import TypingError
 
 from minitx.jit import COMPILED, compiled, jit
 from minitx.tasks import run_tasks
@@ -62,6 +63,40 @@ def test_arrays_in_the_tuple_stay_alive(count):
     expected = 2 * (x[:count] + 1).sum(axis=1)
     for _ in range(20):
         np.testing.assert_allclose(_temporaries(count, x), expected, rtol=1e-10)
+
+
+@jit
+def _room(rows, out):
+    """Working arrays of a task; they may take the place of any array that is no longer alive."""
+    return np.zeros(rows.shape[1]), np.zeros(3, np.int64)
+
+
+@jit(borrows=True)
+def _add_up_there(task, rows, out, room, counts):
+    for j in range(rows.shape[1]):
+        room[j] += rows[task, j]
+        counts[j % 3] += 1
+    total = 0.0
+    for x in room:
+        total += x
+    out[task] = total if counts[0] + counts[1] + counts[2] == rows.shape[1] else np.nan
+
+
+@jit
+def _with_room(count, rows):
+    out = np.zeros(count)
+    run_tasks(_add_up_there, count, (rows, out), _room)
+    return out
+
+
+_with_room = compiled(_with_room)
+
+
+@pytest.mark.parametrize("count", COUNTS[:-1] + [200 if COMPILED else 20])
+def test_a_task_works_in_arrays_of_its_own(count):
+    rows = np.random.default_rng(0).normal(size=(200, 100))
+    for _ in range(20):
+        np.testing.assert_allclose(_with_room(count, rows), rows[:count].sum(axis=1), rtol=1e-10)
 
 
 @jit
@@ -132,3 +167,50 @@ def test_a_task_without_memory_ends_the_kernel_with_an_error(count):
     np.testing.assert_array_equal(out[:count], np.arange(count))
     with pytest.raises(MemoryError):
         _allocate_all(count, 2**58, out)
+
+
+@jit
+def _large(size, out):
+    return (np.empty(size),)
+
+
+@jit(borrows=True)
+def _use(task, size, out, room):
+    room[0] = task
+    out[task] = room[0]
+
+
+@jit
+def _use_all(count, size, out):
+    run_tasks(_use, count, (size, out), _large)
+
+
+_use_all = compiled(_use_all)
+
+
+@pytest.mark.parametrize("count", [3, 1000])
+def test_no_memory_for_what_a_task_works_in_is_an_error(count):
+    out = np.zeros(10_000)
+    _use_all(count, 5, out)
+    np.testing.assert_array_equal(out[:count], np.arange(count))
+    with pytest.raises(MemoryError):
+        _use_all(count, 2**58, out)
+
+
+@jit(borrows=True)
+def _makes(task, out):
+    out[task] = np.ones(3).sum()
+
+
+@jit
+def _makes_all(out):
+    run_tasks(_makes, out.size, (out,))
+
+
+_makes_all = compiled(_makes_all)
+
+
+@pytest.mark.skipif(not COMPILED, reason="plain Python counts references anyway")
+def test_a_task_that_borrows_may_make_no_array():
+    with pytest.raises(TypingError):
+        _makes_all(np.zeros(3))

@@ -224,9 +224,40 @@ def test_an_update_in_place_between_forward_and_backward_is_refused():
     y = w * x
     w.data += 1
     w.version += 1
-    with pytest.raises(RuntimeError, match=r"input \(1,\) of multiply was updated"):
+    with pytest.raises(RuntimeError, match=r"multiply has an input \(1,\) updated in place"):
         y.backward()
     assert x.grad is None and w.grad is None
+    frozen = Tensor(np.ones(1))
+    y = frozen * x
+    frozen.version += 1
+    with pytest.raises(RuntimeError, match="multiply has an input"):
+        y.backward()
+
+
+def test_a_backward_that_cannot_finish_changes_no_gradient():
+    x, w = leaf(2.0), leaf(3.0)
+    s = x * x
+    s.backward()
+    with pytest.raises(RuntimeError, match="was freed"):
+        (s * w).backward()
+    assert w.grad is None and x.grad == [4.0]
+
+
+def test_a_cotangent_may_be_a_gradient_that_backward_adds_to():
+    x = leaf(1.0, 2.0)
+    (x * x).backward(np.ones(2))
+    for y in (x * 2 + x, x + x * 2):
+        x.grad[...] = 2, 4
+        y.backward(x.grad)
+        np.testing.assert_array_equal(x.grad, [8, 16])
+
+
+def test_whether_a_gradient_is_needed_is_settled_in_the_forward_pass():
+    x, w = leaf(2.0), leaf(3.0)
+    y = x * w
+    w.requires_grad = False
+    y.backward()
+    assert x.grad == [3.0] and w.grad == [2.0]
 
 
 def test_thunks_run_only_where_somebody_needs_them(scratch):

@@ -1,8 +1,9 @@
 """Scaled dot-product attention (Vaswani et al. 2017, section 3.2.1), exact and in tiles.
 
-The reference writes down the T x T scores.  The twin never holds more than a tile of them: it
-carries each row's maximum and sum along (Milakov and Gimelshein 2018; Dao et al. 2022, algorithm
-1), and its pullback computes the probabilities again from the saved log-sum-exp (algorithm 4).
+The reference writes down the T x T scores.  The twin, whose loops are in attention_heads.py, never
+holds more than a tile of them: it carries each row's maximum and sum along (Milakov and Gimelshein
+2018; Dao et al. 2022, algorithm 1), and its pullback computes the probabilities again from the
+saved log-sum-exp (algorithm 4).
 
 Which key a query may see is an argument, never an infinity in the data.  A weight of exactly zero
 contributes nothing, whatever the value it would multiply, NaN included; a query that may see no key

@@ -1,7 +1,6 @@
 """Heads of attention, each by tiles, for the compiled twin in attention.py.
 
-A task is a head, or a share of one where heads are few.  It makes its working arrays, and hands
-them to a function that borrows all its arrays.
+A task is a head, or a share of one where heads are few.
 """
 
 from __future__ import annotations
@@ -34,19 +33,19 @@ from .scalar import exp
 
 
 @jit
-def _attend_share(task, q, k, v, options, parts, y, lse):
-    """A share of a head's blocks of queries: each against all keys that it may see, by tiles."""
+def _share_work(q, k, v, options, parts, y, lse):
+    """All tiles of keys and values, and what a block of queries needs."""
     (T, D), S, dtype = q.shape[2:], k.shape[2], q.dtype
     tiles, keys, depth = (S + KEYS - 1) // KEYS, keys_of(S), padded(D, q)
     kT, v_rows = np.empty((tiles, D, keys), dtype), np.empty((tiles, keys, depth), dtype)
     finite, s = np.empty(tiles, np.bool_), np.empty((ROWS, KEYS), dtype)
     acc, sums = np.empty((min(T, QUERIES), depth), dtype), np.empty((2, min(T, QUERIES)), dtype)
-    _attend_blocks(task, q, k, v, options, parts, y, lse, kT, v_rows, finite, s, acc, sums)
+    return kT, v_rows, finite, s, acc, sums
 
 
 @jit(borrows=True)
-def _attend_blocks(task, q, k, v, options, parts, y, lse, kT, v_rows, finite, s, acc, sums):
-    """The same, in arrays to work with: all tiles of keys and values, and what a block needs."""
+def _attend_share(task, q, k, v, options, parts, y, lse, kT, v_rows, finite, s, acc, sums):
+    """A share of a head's blocks of queries: each against all keys that it may see, by tiles."""
     wide_vectors()
     mask, bias, causal, window, scale, p, key = options
     (H, T, D), S, real = q.shape[1:], k.shape[2], q.dtype.type
@@ -98,15 +97,14 @@ def _attend_blocks(task, q, k, v, options, parts, y, lse, kT, v_rows, finite, s,
 
 
 @jit
-def _attend_head(task, q, k, v, mask, bias, causal, window, scale, y, lse):
-    """A few queries, one by one: they would not fill a tile, as when generating."""
-    s, acc = np.empty((1, k.shape[2]), q.dtype), np.empty(q.shape[3], q.dtype)
-    _attend_queries(task, q, k, v, mask, bias, causal, window, scale, y, lse, s, acc)
+def _head_work(q, k, v, mask, bias, causal, window, scale, y, lse):
+    """The scores and the sum of one query."""
+    return np.empty((1, k.shape[2]), q.dtype), np.empty(q.shape[3], q.dtype)
 
 
 @jit(borrows=True)
-def _attend_queries(task, q, k, v, mask, bias, causal, window, scale, y, lse, s, acc):
-    """The same, in arrays for the scores and the sum of a query."""
+def _attend_head(task, q, k, v, mask, bias, causal, window, scale, y, lse, s, acc):
+    """A few queries, one by one: they would not fill a tile, as when generating."""
     wide_vectors()
     (H, T, D), S = q.shape[1:], k.shape[2]
     b, h, real = task // H, task % H, q.dtype.type
@@ -146,38 +144,35 @@ def _attend_queries(task, q, k, v, mask, bias, causal, window, scale, y, lse, s,
 @jit(strided="q k v mask bias y")
 def attend_few(q, k, v, mask, bias, causal, window, scale, y, lse):
     arguments = q, k, v, mask, bias, causal, window, scale, y, lse
-    run_tasks(_attend_head, q.shape[0] * q.shape[1], arguments)
+    run_tasks(_attend_head, q.shape[0] * q.shape[1], arguments, _head_work)
 
 
 @jit(strided="q k v mask bias y")
 def attend_heads(q, k, v, mask, bias, causal, window, scale, p, key, parts, y, lse):
     options = mask, bias, causal, window, scale, p, key
-    run_tasks(_attend_share, q.shape[0] * q.shape[1] * parts, (q, k, v, options, parts, y, lse))
+    arguments = q, k, v, options, parts, y, lse
+    run_tasks(_attend_share, q.shape[0] * q.shape[1] * parts, arguments, _share_work)
 
 
 # ---- backward ------------------------------------------------------------------------------------
 
 
 @jit
-def _attend_vjp_head(task, dy, q, k, v, y, lse, options, dq, dk, dv):
-    """One head, or a share of its tiles of keys: for each, all queries that see it."""
+def _vjp_work(dy, q, k, v, y, lse, options, dq, dk, dv):
+    """Rows of q, dy, dq; of a tile of k, dk, dv; columns of k, v; scores and their gradient."""
     (T, D), S, dtype = q.shape[2:], k.shape[2], q.dtype
     queries, keys, depth = min(T, QUERIES), keys_of(S), padded(D, q)
     rows, delta = np.empty((3, T, depth), dtype), np.empty(T, dtype)
     tile, turned = np.empty((3, keys, depth), dtype), np.empty((2, D, keys), dtype)
-    scores = np.empty((2, queries, KEYS), dtype)
-    arguments = dy, q, k, v, y, lse, options, dq, dk, dv
-    _attend_vjp_tiles(task, *arguments, rows, delta, tile, turned, scores)
+    scores, finite = np.empty((2, queries, KEYS), dtype), np.empty(2, np.bool_)
+    return rows, delta, tile, turned, scores, finite
 
 
 @jit(borrows=True)
-def _attend_vjp_tiles(
-    task, dy, q, k, v, y, lse, options, dq, dk, dv, rows, delta, tile, turned, scores
+def _attend_vjp_head(
+    task, dy, q, k, v, y, lse, options, dq, dk, dv, rows, delta, tile, turned, scores, finite
 ):
-    """The same, in arrays to work with.
-
-    rows: of q, dy, dq.  tile: of k, dk, dv.  turned: k, v.  scores: and their gradient.
-    """
+    """One head, or a share of its tiles of keys: for each, all queries that see it."""
     wide_vectors()
     mask, bias, causal, window, scale, p, key = options
     q_rows, dy_rows, dq_rows = rows[0], rows[1], rows[2]
@@ -187,8 +182,8 @@ def _attend_vjp_tiles(
     b, h, part = task // (H * parts), task // parts % H, task % parts
     real = q.dtype.type
     zero, shift = real(0), S - T
-    q_finite = copy(q[b, h], 0, T, q_rows)
-    dy_finite = copy(dy[b, h], 0, T, dy_rows)
+    for x, out, number in ((q[b, h], q_rows, 0), (dy[b, h], dy_rows, 1)):
+        finite[number] = copy(x, 0, T, out)
     y_head = y[b, h]
     for i in range(T):
         dy_row, y_row, dot = row(dy_rows, i, 0, D), row(y_head, i, 0, D), zero
@@ -236,21 +231,23 @@ def _attend_vjp_tiles(
                 count = i1 - i0 - first
                 if count > 0:
                     at = i0 + first
-                    for weights, values, out, finite in (
-                        (s.T, dy_rows, dv_rows, dy_finite),
-                        (ds.T, q_rows, dk_rows, q_finite),
+                    for weights, values, out, number in (
+                        (s.T, dy_rows, dv_rows, 1),
+                        (ds.T, q_rows, dk_rows, 0),
                     ):
-                        add_weighted(weights, j, first, values, at, out, j, n, count, finite)
-        copy_rows(dk_rows, j1 - j0, dk[b, h], j0)
-        copy_rows(dv_rows, j1 - j0, dv[b, h], j0)
+                        add_weighted(
+                            weights, j, first, values, at, out, j, n, count, finite[number]
+                        )
+        for x, out in ((dk_rows, dk[b, h]), (dv_rows, dv[b, h])):
+            copy_rows(x, j1 - j0, out, j0)
     copy_rows(dq_rows, T, dq[part, b, h], 0)
 
 
 @jit(strided="dy q k v y mask bias dq dk dv")
 def attend_heads_vjp(dy, q, k, v, y, lse, mask, bias, causal, window, scale, p, key, dq, dk, dv):
     options = mask, bias, causal, window, scale, p, key
-    tasks = dq.shape[0] * dq.shape[1] * dq.shape[2]
-    run_tasks(_attend_vjp_head, tasks, (dy, q, k, v, y, lse, options, dq, dk, dv))
+    arguments = dy, q, k, v, y, lse, options, dq, dk, dv
+    run_tasks(_attend_vjp_head, dq.shape[0] * dq.shape[1] * dq.shape[2], arguments, _vjp_work)
 
 
 attend_heads, attend_few = compiled(attend_heads), compiled(attend_few)

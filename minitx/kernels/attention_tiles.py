@@ -45,8 +45,8 @@ def copy(x, first, last, out):
     if x.shape[1] < out.shape[1]:
         for i in range(n):
             fill(out, i, x.shape[1], out.shape[1], zero)
-    flat = row(out, 0, 0, n * out.shape[1])
-    for i in range(flat.size):
+    flat = out.reshape(out.size)
+    for i in range(n * out.shape[1]):
         total += flat[i] * zero
     return total == zero
 
@@ -59,8 +59,8 @@ def copy_transposed(x, first, last, scale, out):
     for d in range(x.shape[1]):
         fill(out, d, n, out.shape[1], out.dtype.type(0))
     if factor != 1:
-        flat = row(out, 0, 0, x.shape[1] * out.shape[1])
-        for i in range(flat.size):
+        flat = out.reshape(out.size)
+        for i in range(x.shape[1] * out.shape[1]):
             flat[i] *= factor
 
 

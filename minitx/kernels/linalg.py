@@ -150,7 +150,7 @@ def _lay_panels(x, first, last, k0, k1, out, at, depth):
                 out[start + near : start + end, j] = out.dtype.type(0)
 
 
-@jit
+@jit(borrows=True)
 def _pack(task, x, out):
     """Some rows of x[i], (K, N), in all panels."""
     wide_vectors()
@@ -171,7 +171,19 @@ def _packed(x, width, wanted):
 
 
 @jit
-def _do_strip(task, a, aT, b, bias, activation, y, z, add, down, across, pack_a, pack_b, panels):
+def _strip_work(a, aT, b, bias, activation, y, z, add, down, across, pack_a, pack_b, panels):
+    """Room for the side that only one strip reads, if that is to be packed."""
+    (M, N), width, depth = z.shape[1:], width_of(z), min(a.shape[2], _DEPTH)
+    lanes, tiles, wanted = width, ((N + width - 1) // width + across - 1) // across, pack_b
+    if across == 1:
+        lanes, tiles, wanted = ROWS, ((M + ROWS - 1) // ROWS + down - 1) // down, pack_a
+    return (np.empty((tiles * depth if wanted else 0, lanes), z.dtype),)
+
+
+@jit(borrows=True)
+def _do_strip(
+    task, a, aT, b, bias, activation, y, z, add, down, across, pack_a, pack_b, panels, own
+):
     """z[i, i0:i1, j0:j1] = (a @ b)[i, i0:i1, j0:j1], or += it; then bias and activation.
 
     panels: of the side that all strips share, if that is to be packed.
@@ -183,10 +195,9 @@ def _do_strip(task, a, aT, b, bias, activation, y, z, add, down, across, pack_a,
     r0, r1 = u * rows // down, (u + 1) * rows // down  # in tiles
     c0, c1 = v * columns // across, (v + 1) * columns // across
     i0, i1, c = r0 * ROWS, min(M, r1 * ROWS), z[i]
-    side, first, last, lanes, wanted = b[i], c0, c1, width, pack_b  # that no other strip reads
+    side, first, last = b[i], c0, c1  # that no other strip reads
     if across == 1:
-        side, first, last, lanes, wanted = aT[i], r0, r1, ROWS, pack_a
-    own = np.empty(((last - first) * depth if wanted else 0, lanes), z.dtype)
+        side, first, last = aT[i], r0, r1
     for k0 in range(0, max(1, K), _DEPTH):
         k1 = min(K, k0 + _DEPTH)
         if own.size:
@@ -225,7 +236,7 @@ def _tiles(a, aT, b, bias, activation, y, z, add, down, across, pack_a, pack_b):
         shared, lanes, wanted = b, width_of(z), pack_b
     panels = _packed(shared, lanes, wanted)
     more = bias, activation, y, z, add, down, across, pack_a, pack_b, panels
-    run_tasks(_do_strip, len(z) * down * across, (a, aT, b, *more))
+    run_tasks(_do_strip, len(z) * down * across, (a, aT, b, *more), _strip_work)
 
 
 @jit
@@ -249,7 +260,7 @@ def dots(x, rows, first, last, out):
         out[j] = total
 
 
-@jit
+@jit(borrows=True)
 def _dot_columns(task, a, b, bias, activation, y, z):
     wide_vectors()
     M, N = z.shape[1:]

@@ -21,7 +21,8 @@ def clear_ref(x):
 
 
 def clear_jit(x):
-    if not (COMPILED and x.flags.carray and x.dtype.isnative):
+    native = x.dtype.char in "fd" and x.dtype.isnative
+    if not (COMPILED and native and x.flags.carray and x.ndim == 1):
         return clear_ref(x)
     _clear(x)
     return x

@@ -169,9 +169,9 @@ _unfold, _fold = compiled(_unfold), compiled(_fold)
 
 
 def unfold_jit(x, kernel, stride, padding, dilation):
-    if not COMPILED or x.dtype.char not in "fd":
-        return unfold_ref(x, kernel, stride, padding, dilation)
     (B, C), windows = x.shape[:2], windows_of(x.shape, kernel, stride, padding, dilation)
+    if not COMPILED or x.dtype.char not in "fd" or min(windows) < 1:
+        return unfold_ref(x, kernel, stride, padding, dilation)
     L, K = math.prod(windows), C * math.prod(kernel)
     y = np.empty((B * L, K), x.dtype.newbyteorder("="))
     _unfold(x, y, windows, kernel, stride, padding, dilation)
@@ -179,9 +179,9 @@ def unfold_jit(x, kernel, stride, padding, dilation):
 
 
 def fold_jit(y, size, kernel, stride, padding, dilation):
-    if not COMPILED or y.dtype.char not in "fd":
-        return fold_ref(y, size, kernel, stride, padding, dilation)
     (B, L, K), windows = y.shape, windows_of(size, kernel, stride, padding, dilation)
+    if not COMPILED or y.dtype.char not in "fd" or min(windows) < 1 or L != math.prod(windows):
+        return fold_ref(y, size, kernel, stride, padding, dilation)
     x = np.empty((B, K // math.prod(kernel), *size), y.dtype.newbyteorder("="))
     parts = max(1, min(x.shape[1], _ENOUGH // max(1, B)))
     _fold(y.reshape(B * L, K), x, windows, kernel, stride, padding, dilation, parts)

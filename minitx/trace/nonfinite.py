@@ -52,10 +52,13 @@ class FirstNonFinite(Placing):
     def pulled(self, node: Node, gradients: list[tuple[Node | Tensor, np.ndarray]]) -> None:
         if not self.found and not all(_finite(gradient) for _, gradient in gradients):
             where, arrays = self._about(node)
-            self.found = f"backward of op {node.name!r}, on {_shapes(x for _, x in arrays)}"
+            on = f", on {_shapes(x for _, x in arrays)}" if arrays else ""
+            self.found = f"backward of op {node.name!r}{on}"
             self.found += where + _told([*arrays, ("cotangent", self._cotangent)])
+        self._seen.pop(id(node), None)  # a step needs no more memory than without us
 
     def _about(self, node: Node) -> tuple[str, list]:
+        """Where it stands, and its arguments, if it ran before our eyes."""
         return self._seen.get(id(node), (node, "", []))[1:]
 
 
