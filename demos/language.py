@@ -124,7 +124,7 @@ JOBS = {
         cache(docstring_packages),
         lambda start, task: MeanClassifier(start.bert, len(task.class_names)),
         lambda task: {"bag of words": bag_of_words(task), "largest": majority_baseline(task)},
-        (7e-4, 7e-4),
+        (2e-3, 2e-3),
         share=1 / 3,
     ),
     "tags": Job(

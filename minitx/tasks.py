@@ -18,9 +18,16 @@ from numba.extending import intrinsic
 
 from .jit import COMPILED
 
+ENOUGH = 8  # tasks, to share out evenly among a few threads
+
 _I32, _I64, _BYTES = ir.IntType(32), ir.IntType(64), ir.IntType(8).as_pointer()
 _TASK = ir.FunctionType(ir.VoidType(), [_I64, _BYTES])  # of its number, and of a closure
 _LOOP = types.void(types.intp, types.intp, types.intp)
+
+
+def shares(jobs: int, most: int) -> int:
+    """Into how many tasks to cut each of so many jobs, ``most`` at most: only few are cut."""
+    return max(1, min(most, ENOUGH // max(1, jobs)))
 
 
 def run_tasks(task, count: int, arguments: tuple[Any, ...], work: Any = None) -> None:

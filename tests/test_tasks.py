@@ -160,15 +160,6 @@ def _allocate_all(count, size, out):
 _allocate_all = compiled(_allocate_all)
 
 
-@pytest.mark.parametrize("count", [3, 1000])
-def test_a_task_without_memory_ends_the_kernel_with_an_error(count):
-    out = np.zeros(10_000)
-    _allocate_all(count, 5, out)
-    np.testing.assert_array_equal(out[:count], np.arange(count))
-    with pytest.raises(MemoryError):
-        _allocate_all(count, 2**58, out)
-
-
 @jit
 def _large(size, out):
     return (np.empty(size),)
@@ -189,12 +180,13 @@ _use_all = compiled(_use_all)
 
 
 @pytest.mark.parametrize("count", [3, 1000])
-def test_no_memory_for_what_a_task_works_in_is_an_error(count):
+@pytest.mark.parametrize("run", [_allocate_all, _use_all], ids=["in the task", "for the task"])
+def test_a_task_without_memory_ends_the_kernel_with_an_error(run, count):
     out = np.zeros(10_000)
-    _use_all(count, 5, out)
+    run(count, 5, out)
     np.testing.assert_array_equal(out[:count], np.arange(count))
     with pytest.raises(MemoryError):
-        _use_all(count, 2**58, out)
+        run(count, 2**58, out)
 
 
 @jit(borrows=True)

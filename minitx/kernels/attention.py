@@ -23,13 +23,13 @@ from __future__ import annotations
 import numpy as np
 
 from ..jit import kernel
+from ..tasks import shares
 from .attention_heads import attend_few, attend_heads, attend_heads_vjp
 from .attention_tiles import KEYS, QUERIES
 from .dropout import dropout_ref
 from .softmax import softmax
 
 _FEW_QUERIES = 4  # so few are not worth a tile
-_ENOUGH = 8  # tasks, to share out evenly
 
 
 # ---- the reference -------------------------------------------------------------------------------
@@ -137,11 +137,6 @@ def _whole(mask, bias, q, k):
     )
 
 
-def _shares(heads, rows, block):
-    """Into how many tasks to cut a head of so many rows, by blocks, where heads are few."""
-    return max(1, min(-(-rows // block), _ENOUGH // max(1, heads)))
-
-
 def attend_jit(q, k, v, mask, bias, causal, window, scale, p, key):
     dtype = q.dtype.newbyteorder("=")
     y, lse = _heads_last(*q.shape, dtype), np.empty(q.shape[:3], dtype)
@@ -150,7 +145,7 @@ def attend_jit(q, k, v, mask, bias, causal, window, scale, p, key):
     if q.shape[2] <= _FEW_QUERIES and not p:
         attend_few(q, k, v, *options, y, lse)
     else:
-        parts = _shares(q.shape[0] * q.shape[1], q.shape[2], QUERIES)
+        parts = shares(q.shape[0] * q.shape[1], -(-q.shape[2] // QUERIES))
         attend_heads(q, k, v, *options, p, key, parts, y, lse)
     return y, lse
 
@@ -160,13 +155,13 @@ def attend_vjp_jit(dy, q, k, v, y, lse, mask, bias, causal, window, scale, p, ke
     if out is None:
         out = tuple(_heads_last(B, H, n, D, dtype) for n in (T, S, S))
     dq, dk, dv = out
-    parts = _shares(B * H, S, KEYS)
-    shares = dq[None] if parts == 1 else np.empty((parts, B, H, T, D), dtype)
+    parts = shares(B * H, -(-S // KEYS))
+    partial = dq[None] if parts == 1 else np.empty((parts, B, H, T, D), dtype)
     options = *_whole(mask, bias, q, k), causal, window, scale, p, key
     dy, q, k, v, y = (_by_rows(x) for x in (dy, q, k, v, y))
-    attend_heads_vjp(dy, q, k, v, y, lse, *options, shares, dk, dv)
+    attend_heads_vjp(dy, q, k, v, y, lse, *options, partial, dk, dv)
     if parts > 1:
-        np.sum(shares, axis=0, out=dq)
+        np.sum(partial, axis=0, out=dq)
     return out
 
 

@@ -18,14 +18,13 @@ import numpy as np
 from ..jit import COMPILED, compiled, jit, kernel
 from ..packing import pack_columns, pack_rows
 from ..simd import ROWS, TILE_BYTES, multiply_tile, row, wide_vectors, width_of
-from ..tasks import run_tasks
+from ..tasks import ENOUGH, run_tasks
 from .activation import activate_ref, activate_row
 from .sums import holds
 
 _DEPTH = 384  # of a part of the sum: so much of some rows of a fits into the first cache
 _MOST_ROWS, _MOST_COLUMNS = 192, 256  # of a strip: so much of b fits into the second
 _NEAR_COLUMNS = 1024 // TILE_BYTES  # tiles that share rows of a while these are in the first cache
-_ENOUGH = 8  # strips, to share out evenly
 _NEAR = 64  # rows packed together: near enough for the first cache and its table of pages
 _CROWDED = 8192  # bytes: rows so far apart share few places in the first cache
 _FEW_ROWS = 4  # a product with so few reads each number of b once: nothing to keep in cache
@@ -125,8 +124,8 @@ def _strips(batch, M, N, itemsize):
     by_rows = M >= N
     tiles = -(-M // ROWS) if by_rows else -(-N * itemsize // TILE_BYTES)
     strips = max(1, -(-M // _MOST_ROWS) if by_rows else -(-N // _MOST_COLUMNS))
-    if batch < _ENOUGH:
-        strips = min(max(1, tiles), -(-strips // _ENOUGH) * _ENOUGH)
+    if batch < ENOUGH:
+        strips = min(max(1, tiles), -(-strips // ENOUGH) * ENOUGH)
     return (strips, 1) if by_rows else (1, strips)
 
 

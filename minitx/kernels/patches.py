@@ -12,9 +12,7 @@ import numpy as np
 
 from ..jit import COMPILED, compiled, jit, kernel
 from ..simd import row
-from ..tasks import run_tasks
-
-_ENOUGH = 8  # tasks, to share out evenly
+from ..tasks import run_tasks, shares
 
 
 def windows_along(size, kernel, stride, padding, dilation):
@@ -183,7 +181,7 @@ def fold_jit(y, size, kernel, stride, padding, dilation):
     if not COMPILED or y.dtype.char not in "fd" or min(windows) < 1 or L != math.prod(windows):
         return fold_ref(y, size, kernel, stride, padding, dilation)
     x = np.empty((B, K // math.prod(kernel), *size), y.dtype.newbyteorder("="))
-    parts = max(1, min(x.shape[1], _ENOUGH // max(1, B)))
+    parts = shares(B, x.shape[1])
     _fold(y.reshape(B * L, K), x, windows, kernel, stride, padding, dilation, parts)
     return x
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -29,16 +29,17 @@ class FirstNonFinite(Placing):
             return
         known, _, stack = self.place(name)
         where = _where(known, stack)
-        arrays = [(i, x) for i, x in enumerate(args) if isinstance(x, Tensor | np.ndarray)]
+        kinds = Tensor | np.ndarray
+        arrays = [(f"argument {i}", x) for i, x in enumerate(args) if isinstance(x, kinds)]
         if result.node is not None:
             self._seen[id(result.node)] = result.node, where, arrays
         if _finite(result):
             return
         self.found = f"forward of op {name!r}, number {self.count} of the step, on {_shapes(args)}"
-        for i, x in arrays:
+        for argument, x in arrays:
             if not _finite(x):
                 parameter = self._names.get(id(x))
-                what = f"parameter {parameter}" if parameter else f"argument {i}, which no op made,"
+                what = f"parameter {parameter}" if parameter else f"{argument}, which no op made,"
                 self.found += f"; {what} is not finite"
         self.found += where + _told(arrays)
 
@@ -93,10 +94,8 @@ def _where(name: str, stack: tuple[Line, ...]) -> str:
     return f"\n  at {name}" + "".join(lines)
 
 
-def _told(arrays: Iterable[tuple[int | str, Any]]) -> str:
-    """A line on each array: a numbered argument, or of another name."""
-    named = ((f"argument {name}" if isinstance(name, int) else name, x) for name, x in arrays)
-    return "".join(f"\n  {name}: {_statistics(np.asarray(x))}" for name, x in named)
+def _told(arrays: list[tuple[str, Any]]) -> str:
+    return "".join(f"\n  {name}: {_statistics(np.asarray(x))}" for name, x in arrays)
 
 
 def _statistics(x: np.ndarray) -> str:
