@@ -20,9 +20,10 @@ from .flops import count_multiply_adds
 from .gradcheck import gradcheck
 from .jit import use_kernels
 from .memory import keep_freed_memory
+from .observer import Observer, no_grad, observing
 from .ops import *  # noqa: F403
 from .report import report
-from .tensor import Observer, Tensor, no_grad, observing, op
+from .tensor import Tensor, op
 from .threads import get_threads, release_blas, set_threads
 from .trace import explain_nan, trace
 

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from .tensor import Observer, Tensor, no_grad, observing
+from .observer import Observer, no_grad, observing
+from .tensor import Tensor
 
 
 def _matmul(a, b, y):

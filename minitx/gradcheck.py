@@ -29,7 +29,8 @@ from typing import Any
 
 import numpy as np
 
-from .tensor import OPS, Observer, Tensor, no_grad, observing
+from .observer import Observer, no_grad, observing
+from .tensor import OPS, Tensor
 
 STEPS = (1e-3, 1e-2, 1e-1, 1e-4, 1e-5, 1e-6)  # the likeliest to agree first
 SMALLEST = 1e-6  # gradients below this share of the model's largest are compared with that share

@@ -137,7 +137,7 @@ class Compiled:
         self.names = list(inspect.signature(dispatcher.py_func).parameters)
         self.free = [name in dispatcher.strided for name in self.names]
         self.codes: dict[tuple, Callable] = {}
-        self.entries: dict[bytes, tuple[Callable, list[int], list[int]]] = {}
+        self.entries: dict[bytes, tuple[Callable, list[int], list[np.dtype], list[int]]] = {}
         if _CACHE is not None:
             saved, numba_config.CACHE_DIR = numba_config.CACHE_DIR, str(_CACHE)
             try:
@@ -146,35 +146,31 @@ class Compiled:
                 numba_config.CACHE_DIR = saved
 
     def __call__(self, *args: Any) -> Any:
-        kinds, work = compute_fingerprint(args), 0  # dtypes and layouts, but not the byte order
+        kinds = compute_fingerprint(args)  # dtypes and layouts, but not the byte order
         with _launching:
             found = self.entries.get(kinds)
             if found is None:
                 found = self.entries[kinds] = self._entry(args)
-            entry, arrays, unfit = found
-            for i in arrays:
-                x = args[i]
-                work += x.size
-                if not x.dtype.isnative:
-                    unfit = [*unfit, i]
-            if unfit:
-                args = tuple(_fitting(x) if i in unfit else x for i, x in enumerate(args))
-            return call(entry, args, work)
+            entry, arrays, dtypes, unfit = found
+            if unfit or [args[i].dtype for i in arrays] != dtypes:
+                args = _fitting(args, arrays, unfit)
+            return call(entry, args)
 
-    def _entry(self, args: tuple) -> tuple[Callable, list[int], list[int]]:
-        """Machine code, where arrays stand among the arguments, and which of them do not fit."""
+    def _entry(self, args: tuple) -> tuple[Callable, list[int], list[np.dtype], list[int]]:
+        """Machine code, where its arrays stand, their dtypes, and which of these do not fit."""
         arrays = [i for i, x in enumerate(args) if isinstance(x, np.ndarray)]
+        dtypes = [_native(args[i].dtype) for i in arrays]
         unfit = [i for i in arrays if not (self.free[i] or args[i].flags.c_contiguous)]
-        signature = []
-        for value, free in zip(args, self.free, strict=True):
-            if isinstance(value, np.ndarray):
-                dtype, layout = value.dtype.newbyteorder("="), "A" if free else "C"
-                signature.append(types.Array(numba.from_dtype(dtype), value.ndim, layout))
-            else:
-                signature.append(_SCALARS.get(type(value)) or numba.typeof(value))
+        layouts = ["A" if free else "C" for free in self.free]
+        signature = [
+            types.Array(numba.from_dtype(_native(x.dtype)), x.ndim, layout)
+            if isinstance(x, np.ndarray)
+            else _SCALARS.get(type(x)) or numba.typeof(x)
+            for x, layout in zip(args, layouts, strict=True)
+        ]
         kinds = tuple(signature)
         code = self.codes[kinds] = self.codes.get(kinds) or self._compile(kinds)
-        return code, arrays, unfit
+        return code, arrays, dtypes, unfit
 
     def _compile(self, signature: tuple) -> Callable:
         timer = threading.Timer(_PATIENCE, _tell)
@@ -187,8 +183,17 @@ class Compiled:
             timer.cancel()
 
 
-def _fitting(x: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(x, x.dtype.newbyteorder("="))
+def _native(dtype: np.dtype) -> np.dtype:
+    return dtype if dtype.isnative else dtype.newbyteorder("=")
+
+
+def _fitting(args: tuple, arrays: list[int], unfit: list[int]) -> tuple:
+    """The arguments, with copies of arrays that lie in memory as machine code does not know it."""
+    fitting = list(args)
+    for i in arrays:
+        if i in unfit or not args[i].dtype.isnative:
+            fitting[i] = np.ascontiguousarray(args[i], _native(args[i].dtype))
+    return tuple(fitting)
 
 
 # ---- which of the two runs -----------------------------------------------------------------------

@@ -1,11 +1,13 @@
-"""What may look at a run, and change it: one hook for every op and every pullback.
+"""Whether ops are recorded, and what may look at them: one hook for every op and every pullback.
 
 Tracing, finite differences, the hunt for the first NaN and replays all stand on it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,3 +35,36 @@ class Observer:
 
     def pulled(self, node: Node, gradients: list[tuple[Node | Tensor, np.ndarray]]) -> None:
         """A node's pullback ran, and gave these to leaves and to the nodes that made its inputs."""
+
+
+class _State(threading.local):
+    recording = True
+    observer: Observer | None = None
+
+
+STATE = _State()
+
+
+@contextlib.contextmanager
+def observing(observer: Observer) -> Iterator[Observer]:
+    """Within the block, in this thread, let ``observer`` see every op and every pullback."""
+    saved, STATE.observer = STATE.observer, observer
+    try:
+        yield observer
+    finally:
+        STATE.observer = saved
+
+
+def observed() -> bool:
+    """Whether an observer sees what this thread does."""
+    return STATE.observer is not None
+
+
+@contextlib.contextmanager
+def no_grad() -> Iterator[None]:
+    """Within the block, in this thread, ops record nothing."""
+    saved, STATE.recording = STATE.recording, False
+    try:
+        yield
+    finally:
+        STATE.recording = saved

@@ -19,6 +19,7 @@ from numba.extending import intrinsic
 from .jit import COMPILED
 
 ENOUGH = 8  # tasks, to share out evenly among a few threads
+WORTH_WAKING = 8192  # elements: waking a thread takes microseconds, on busy cores a time slice
 
 _I32, _I64, _BYTES = ir.IntType(32), ir.IntType(64), ir.IntType(8).as_pointer()
 _TASK = ir.FunctionType(ir.VoidType(), [_I64, _BYTES])  # of its number, and of a closure
@@ -35,6 +36,7 @@ def run_tasks(task, count: int, arguments: tuple[Any, ...], work: Any = None) ->
 
     To be called in compiled code.  The tasks write to arrays among ``arguments``, each to a part of
     its own; what they return is lost.  Raises MemoryError if one of them fails: they only allocate.
+    If these arrays have few elements, the calling thread does it all, and wakes nobody.
     work: makes the arrays that a task works in, a tuple from ``arguments``; they come after those.
     """
     for number in range(count):
@@ -59,9 +61,16 @@ def _run_tasks(typingctx, task, count, arguments, work=None):
             builder.store(item, builder.gep(closure, [_I32(0), _I32(i)]))
         makes = getattr(work, "dispatcher", None)
         function = _with_closure(context, builder, kinds, closure.type, task.dispatcher, makes)
-        with builder.if_else(builder.icmp_signed("==", count, _I64(1))) as (one, several):
-            with one:
-                builder.call(function, [_I64(0), builder.bitcast(closure, _BYTES)])
+        elements = _I64(0)
+        for item, kind in zip(items, kinds, strict=False):
+            if isinstance(kind, types.Array):
+                array = context.make_array(kind)(context, builder, item)
+                elements = builder.add(elements, array.nitems)
+        few = builder.icmp_signed("<", elements, _I64(WORTH_WAKING))
+        alone = builder.or_(few, builder.icmp_signed("==", count, _I64(1)))
+        with builder.if_else(alone) as (one, several):
+            with one, cgutils.for_range(builder, count) as each:
+                builder.call(function, [each.index, builder.bitcast(closure, _BYTES)])
             with several:
                 loop = _loop.get_compile_result(_LOOP)
                 context.add_linking_libs([loop.library])

@@ -8,32 +8,22 @@ are bound to Tensor in ``ops/__init__.py``.  First derivatives only.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import inspect
 import itertools
 import reprlib
-import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from . import kernels
-from .observer import Observer
+from .observer import STATE
 from .operators import Operators
 
 OPS: dict[str, Callable] = {}  # every op by name, for the tests
 _serial = itertools.count()
-
-
-class _State(threading.local):
-    recording = True
-    observer: Observer | None = None
-
-
-_state = _State()
 
 
 class Tensor(Operators):
@@ -121,32 +111,17 @@ class Node:
 
     def __init__(self, name: str, args: tuple, value: np.ndarray, vjp: Callable):
         self.name, self.shape, self.dtype = name, value.shape, value.dtype
-        tensors = [(i, x) for i, x in enumerate(args) if isinstance(x, Tensor)]
-        self.inputs = [(i, x.node or x) for i, x in tensors if x.requires_grad]
-        self.leaves = [(x, x.version) for _, x in tensors if x.node is None]
+        self.inputs: list[tuple[int, Node | Tensor]] = []
+        self.leaves: list[tuple[Tensor, int]] = []
+        for i, x in enumerate(args):
+            if isinstance(x, Tensor):
+                if x.requires_grad:
+                    self.inputs.append((i, x.node or x))
+                if x.node is None:
+                    self.leaves.append((x, x.version))
         self.vjp: Any = vjp  # None when it has been freed
         self.retained: Any = None  # a reference to who wants its gradient
         self.serial = next(_serial)
-
-
-@contextlib.contextmanager
-def observing(observer: Observer) -> Iterator[Observer]:
-    """Within the block, in this thread, let ``observer`` see every op and every pullback."""
-    saved, _state.observer = _state.observer, observer
-    try:
-        yield observer
-    finally:
-        _state.observer = saved
-
-
-@contextlib.contextmanager
-def no_grad() -> Iterator[None]:
-    """Within the block, in this thread, ops record nothing."""
-    saved, _state.recording = _state.recording, False
-    try:
-        yield
-    finally:
-        _state.recording = saved
 
 
 def op(function: Callable | None = None, *, branch: Callable | None = None) -> Any:
@@ -166,7 +141,7 @@ def op(function: Callable | None = None, *, branch: Callable | None = None) -> A
 
     @functools.wraps(function)
     def apply(*args: Any, **options: Any) -> Tensor:
-        observer = _state.observer
+        observer = STATE.observer
         if observer or options and any(isinstance(x, _ARRAYS) for x in options.values()):
             bound = signature.bind(*args, **options)  # arrays given by name take their place
             bound.apply_defaults()
@@ -196,7 +171,7 @@ def op(function: Callable | None = None, *, branch: Callable | None = None) -> A
         if result.data.dtype.kind == "f":
             if dtype is not None and result.data.dtype != dtype and not converts:
                 raise _named(TypeError(f"{dtype} would become {result.dtype}"), name, arrays)
-            if needed and _state.recording:
+            if needed and STATE.recording:
                 result.requires_grad = True
                 result.node = Node(name, args, result.data, vjp)
         if observer is not None:
@@ -239,8 +214,8 @@ def _walk_back(root: Tensor, cotangent: np.ndarray, keep_graph: bool) -> None:
         if node not in pending:
             continue
         gradient = np.asarray(pending.pop(node))
-        if _state.observer is not None:
-            gradient = _state.observer.backward(node, gradient)
+        if STATE.observer is not None:
+            gradient = STATE.observer.backward(node, gradient)
         if node.retained and (result := node.retained()) is not None:
             _keep(result, gradient)
         for x, g in _pull(node, gradient):
@@ -276,7 +251,7 @@ def _keep(tensor: Tensor, gradient: np.ndarray) -> None:
 
 def _pull(node: Node, cotangent: np.ndarray) -> list[tuple[Node | Tensor, np.ndarray]]:
     """What the inputs get from this node, in their shapes and dtypes."""
-    entries = node.vjp(cotangent)
+    entries, observer = node.vjp(cotangent), STATE.observer
     if not isinstance(entries, tuple):
         raise TypeError(f"{node.name}: its pullback must return a tuple, an entry per argument")
     gradients = []
@@ -284,16 +259,16 @@ def _pull(node: Node, cotangent: np.ndarray) -> list[tuple[Node | Tensor, np.nda
         if position >= len(entries):
             raise TypeError(f"{node.name}: its pullback has no entry for argument {position}")
         entry = entries[position]
-        into = x.grad if isinstance(x, Tensor) and _state.observer is None else None
+        into = x.grad if isinstance(x, Tensor) and observer is None else None
         if into is not None and isinstance(entry, functools.partial):
             entry(into)
-            entry = None
+            continue
         entry = entry() if callable(entry) else entry
         if entry is not None:
             entry = unbroadcast(np.asarray(entry, x.dtype), x.shape)
             if entry.shape != x.shape:
                 raise ValueError(f"{node.name}: its pullback gave {entry.shape} for {x.shape}")
             gradients.append((x, entry))
-    if _state.observer is not None:
-        _state.observer.pulled(node, gradients)
+    if observer is not None:
+        observer.pulled(node, gradients)
     return gradients

@@ -20,12 +20,12 @@ from typing import Any
 
 import numba
 import numpy as np
-from numba.np.ufunc import parallel
 
 # Between two kernels GNU OpenMP's threads spin, as if forever; with another program on the cores,
-# every kernel then waits for the scheduler (ten times slower, measured).  This bounds the spinning.
+# every kernel then waits for the scheduler (ten times slower, measured).  This bounds the spinning
+# to a millisecond or two: much less, and they fall asleep within a step; waking one takes one, too.
 if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
-    os.environ["GOMP_SPINCOUNT"] = "20000"
+    os.environ["GOMP_SPINCOUNT"] = "100000"
 
 
 # ---- how many threads ----------------------------------------------------------------------------
@@ -36,7 +36,6 @@ class _Thread(threading.local):
 
 
 _thread = _Thread()
-_WORTH_WAKING = 8192  # elements: waking a thread takes microseconds, on busy cores a time slice
 _wanted: int | None = None  # what set_threads was told; None: Numba's own default
 
 
@@ -58,35 +57,17 @@ def get_threads() -> int:
     return _wanted or numba.get_num_threads()
 
 
-def call(entry: Callable, arguments: tuple, work: int) -> Any:
-    """``entry(*arguments)`` on as many threads as set_threads said; on one if the work is small.
+def call(entry: Callable, arguments: tuple) -> Any:
+    """``entry(*arguments)`` on as many threads as set_threads said.
 
-    work: the number of elements.  Numba counts per Python thread, so the calling one is told first.
+    Numba counts per Python thread, so the calling one is told first.
     """
     if _taken is None:
         _quiet_blas()
-    get_count, set_count = _counters()
     if _thread.count != _wanted:
-        set_count(_wanted)
+        numba.set_num_threads(_wanted)
         _thread.count = _wanted
-    if work >= _WORTH_WAKING or (count := get_count()) == 1:
-        return entry(*arguments)
-    set_count(1)
-    try:
-        return entry(*arguments)
-    finally:
-        set_count(count)
-
-
-@functools.cache
-def _counters() -> tuple[Callable, Callable]:
-    """Numba's functions that read and set the calling thread's number of threads.
-
-    Those that it offers take a lock between processes at each call, which is slower than a small
-    kernel; these are underneath.  They are there once its pool is.
-    """
-    numba.get_num_threads()
-    return parallel._get_num_threads, parallel._set_num_threads
+    return entry(*arguments)
 
 
 def launched() -> bool:

@@ -214,6 +214,37 @@ def _linear(draw):
     return x, weight, bias, draw(activations)
 
 
+# a block
+
+
+@arguments_of("decode")
+def _decode(draw):
+    B, H, D, hidden = draw(st.integers(0, 5)), *(draw(st.integers(1, n)) for n in (3, 9, 99))
+    capacity, dtype, rng = (
+        draw(st.integers(1, 40)),
+        draw(dtypes),
+        np.random.default_rng(draw(seeds)),
+    )
+    C, length = H * D, draw(st.integers(0, capacity - 1))
+
+    def normal(*shape):
+        return in_layout(rng.normal(size=shape).astype(dtype), draw(layouts))
+
+    x = rng.permuted(np.linspace(-2, 2, C) + np.zeros((B, C)), axis=-1).astype(dtype)
+    pairs = [(normal(C), normal(C)), (normal(3 * C, C), normal(3 * C)), (normal(C, C), normal(C))]
+    pairs += [(normal(C), normal(C)), (normal(hidden, C), normal(hidden))]
+    weights = [w for pair in [*pairs, (normal(C, hidden), normal(C))] for w in pair]
+    if draw(st.booleans()):
+        weights[3] = None
+    caches = [normal(B, H, capacity, D) for _ in range(2)]
+    keys, values = (z if z.flags.writeable else z.copy() for z in caches)
+    keys[:, :, length:] = values[:, :, length:] = np.nan  # what is not there yet
+    settings = draw(st.booleans()), draw(activations), draw(st.sampled_from([1e-5, 0.1]))
+    window, scale = draw(st.sampled_from([0, 0, 1, 5])), draw(st.sampled_from([1.0, 0.3]))
+    x = in_layout(x, draw(layouts))
+    return x, tuple(weights), keys, values, length, *settings, window, scale
+
+
 # sums
 
 

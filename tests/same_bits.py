@@ -71,6 +71,15 @@ def pooling(normal):
     return (x, *geometry), (y, taps, x.shape[2:], *geometry)
 
 
+def decoding(normal):
+    """The twentieth token of three, by a block with a norm first, and with one last."""
+    shapes = (64,), (64,), (192, 64), (192,), (64, 64), (64,)
+    shapes += (64,), (64,), (300, 64), (300,), (64, 300), (64,)
+    x, weights = normal(3, 64), tuple(normal(*shape) for shape in shapes)
+    caches = normal(3, 4, 50, 16), normal(3, 4, 50, 16)
+    return [(x, weights, *caches, 20, first, 2, 1e-5, 0, 0.25) for first in (True, False)]
+
+
 def cases(name, dtype):
     """Arguments, several blocks of work each."""
     rng = np.random.default_rng(0)
@@ -109,6 +118,7 @@ def cases(name, dtype):
         "cross_entropy_vjp": lambda: [
             (dy[:, 0], *loss[:2], K.cross_entropy.ref(*loss)[1], -100, 0.1)
         ],
+        "decode": lambda: decoding(normal),
         "dropout": lambda: [(x, 0.3, np.uint64(5))],
         "embedding_vjp": lambda: [(dy, np.abs(targets), 101)],
         "fold": lambda: [(K.unfold.ref(image, *windows), (19, 21), *windows)],
@@ -132,7 +142,8 @@ def result(kernel, args, threads):
     out = kernel.jit(*args)
     assert numba.get_num_threads() == threads
     outputs = out if isinstance(out, tuple) else (out,)
-    return [np.asarray(x).tobytes() for x in (*outputs, *args) if x is not None]
+    arrays = [np.asarray(x) for x in outputs if x is not None]
+    return [x.tobytes() for x in (*arrays, *args) if isinstance(x, np.ndarray)]
 
 
 def main():

@@ -12,7 +12,8 @@ from minitx.models.mae import MAE, MAEConfig
 from minitx.models.t2t_vit import T2TViT, T2TViTConfig
 from minitx.models.vit import ViT, ViTConfig
 from minitx.nn import shapes_only
-from minitx.tensor import Tensor, observing
+from minitx.observer import observing
+from minitx.tensor import Tensor
 
 
 def ones(*shape):

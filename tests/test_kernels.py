@@ -43,25 +43,29 @@ def assert_close(got, expected, around=()):
 
 @pytest.mark.parametrize("name", sorted(KERNELS))
 def test_ref_and_jit_agree(name):
-    kernel, in_place = KERNELS[name], name in ("adamw", "clear", "embedding_vjp", "matmul")
+    changing = "adamw", "clear", "decode", "embedding_vjp", "matmul"
+    kernel, in_place = KERNELS[name], name in changing
     slow = not COMPILED and name.startswith("attend")
 
     @settings(max_examples=settings.default.max_examples * (1 if slow else 5))
     @given(ARGUMENTS[name])
     def check(args):
+        dtype = next(x for x in args if is_real(x)).dtype.newbyteorder("=")
+
         def run(form):
             own = [x.copy() if in_place and is_real(x) else x for x in args]
             with np.errstate(all="ignore"):
                 out = form(*own)
             if name == "adamw":
                 return [own[0], own[2], own[3]]
+            if name == "decode":
+                return [out, *(cache.astype(dtype) for cache in own[2:4])]
             return out if type(out) is tuple else [out]
 
         before = [x.tobytes() for x in args if isinstance(x, np.ndarray)]
         expected, got = run(kernel.ref), run(kernel.jit)
         assert [x.tobytes() for x in args if isinstance(x, np.ndarray)] == before
         assert len(got) == len(expected)
-        dtype = next(x for x in args if is_real(x)).dtype.newbyteorder("=")
         for g, e in zip(got, expected, strict=True):
             if name == "sum_of_squares":  # a number, always in double precision
                 assert type(e) is float and isinstance(g, float)

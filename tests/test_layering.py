@@ -18,7 +18,7 @@ HOUSE = """
     0  .                coretype memory threads jitcache jit simd packing tasks
     1  kernels          scalar sums activation embedding linalg norm optimizer softmax dropout
     1  kernels          patches resize pool batch_norm conv_blocks conv
-    1  kernels          attention_tiles attention_heads attention
+    1  kernels          attention_tiles attention_heads attention decode
     1  .                observer operators
     2  .                tensor
     3  ops              checks activation arithmetic dropout embedding linalg norm reduce shape

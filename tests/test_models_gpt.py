@@ -13,7 +13,7 @@ from minitx.gradcheck import gradcheck
 from minitx.jit import use_kernels
 from minitx.models.gpt import GPT, GPTConfig
 from minitx.models.official.gpt import GPT1, GPT2, GPT_NEO
-from minitx.nn import shapes_only
+from minitx.nn import KVCache, shapes_only
 from minitx.tensor import Tensor
 
 TABLES = {"gpt1": GPT1, "gpt2": GPT2, "gpt_neo": GPT_NEO}
@@ -203,6 +203,37 @@ def test_generation_is_the_same_with_and_without_the_cache_and_beyond_the_contex
     np.testing.assert_array_equal(cached, model.generate(prompt, 12, use_cache=False, **options))
     np.testing.assert_array_equal(cached, model.generate(prompt, 12, **options))
     assert not np.array_equal(cached, model.generate(prompt, 12, **(options | {"seed": 8})))
+
+
+@pytest.mark.parametrize("form", ["ref", "jit"])
+@pytest.mark.parametrize("name", TINY)
+def test_one_position_in_one_kernel_is_what_all_layers_give(name, form):
+    model, ids = tiny(name), np.random.default_rng(0).integers(0, 10, (3, 7))
+    caches = [KVCache(7) for _ in model.blocks]
+    with use_kernels(form), model.evaluating():
+        model(ids[:, :3], caches=caches)
+        for t in range(3, 7):
+            x = model.embed(ids[:, t : t + 1], np.array([t])).data[:, 0]
+            expected = model(ids[:, : t + 1]).data[:, -1]
+            np.testing.assert_allclose(model.decode(x, caches), expected, rtol=1e-4, atol=1e-6)
+        with pytest.raises(ValueError, match="8 positions do not fit its capacity of 7"):
+            model.decode(x, caches)
+    assert [cache.length for cache in caches] == [7] * len(model.blocks)
+
+
+def test_who_looks_at_generation_sees_every_op():
+    class Names(minitx.Observer):
+        def __init__(self):
+            self.seen = []
+
+        def forward(self, name, args, result):
+            self.seen.append(name)
+
+    model = tiny("gpt2")
+    with minitx.observing(Names()) as names:
+        looked_at = model.generate(np.array([[1, 2]]), 5, temperature=0)
+    assert names.seen.count("attend") == 5 * len(model.blocks)
+    np.testing.assert_array_equal(looked_at, model.generate(np.array([[1, 2]]), 5, temperature=0))
 
 
 def test_left_padding_changes_nothing():

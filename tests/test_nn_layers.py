@@ -21,7 +21,8 @@ from minitx.nn import (
     Linear,
     MultiHeadAttention,
 )
-from minitx.tensor import Tensor, no_grad
+from minitx.observer import no_grad
+from minitx.tensor import Tensor
 
 both_kernels = pytest.mark.parametrize("kernels", ["ref", "jit"])
 

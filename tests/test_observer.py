@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from minitx import ops
-from minitx.tensor import Observer, Tensor, no_grad, observing
+from minitx.observer import Observer, no_grad, observing
+from minitx.tensor import Tensor
 
 
 class Everything(Observer):

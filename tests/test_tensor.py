@@ -14,7 +14,8 @@ from hypothesis.extra import numpy as hnp
 
 from minitx import ops
 from minitx.gradcheck import gradcheck
-from minitx.tensor import OPS, Observer, Tensor, no_grad, observing, op, unbroadcast
+from minitx.observer import Observer, no_grad, observing
+from minitx.tensor import OPS, Tensor, op, unbroadcast
 
 F32 = np.float32
 

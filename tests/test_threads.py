@@ -59,13 +59,13 @@ def test_a_kernel_takes_the_threads_of_blas_and_release_gives_them_back(blas):
     blas["set_num_threads"](2)
     assert threads._taken is None
     for _ in range(2):
-        assert threads.call(entry, [1, 2], work=2) == 3
+        assert threads.call(entry, [1, 2]) == 3
         assert blas["get_num_threads"]() == 1 and threads._taken == 2
     threads.release_blas()
     assert blas["get_num_threads"]() == 2
     threads.release_blas()  # a second time changes nothing
     assert blas["get_num_threads"]() == 2
-    assert threads.call(entry, [1], work=10**6) == 1  # the next kernel takes them again
+    assert threads.call(entry, [1]) == 1  # the next kernel takes them again
     assert blas["get_num_threads"]() == 1
     threads.release_blas()
     blas["set_num_threads"](before)
@@ -83,7 +83,7 @@ def test_every_compiled_kernel_quiets_blas(blas):
 def test_without_openblas_there_is_nothing_to_take(monkeypatch):
     monkeypatch.setattr(threads, "openblas", lambda: None)
     threads.release_blas()
-    assert threads.call(entry, [4], work=1) == 4
+    assert threads.call(entry, [4]) == 4
     assert threads._taken == 0
     a, b = LARGE
     np.testing.assert_allclose(K.matmul.jit(a, b), a @ b, rtol=1e-10, atol=1e-12)
@@ -92,14 +92,31 @@ def test_without_openblas_there_is_nothing_to_take(monkeypatch):
 
 
 def test_small_work_wakes_nobody():
-    """One thread does it, and afterwards there are as many as before, even if it fails."""
-    before = numba.get_num_threads()
-    few, many = threads._WORTH_WAKING - 1, threads._WORTH_WAKING
-    assert threads.call(numba.get_num_threads, [], few) == 1
-    assert threads.call(numba.get_num_threads, [], many) == before
-    with pytest.raises(TypeError):
-        threads.call(entry, ["a"], few)
-    assert numba.get_num_threads() == before
+    """The calling thread does it alone, however many tasks there are."""
+    seen = isolated.run(
+        """
+        import numba, numpy as np
+        from minitx.jit import jit
+        from minitx.tasks import WORTH_WAKING, run_tasks
+
+        @jit
+        def note(task, x, seen):
+            seen[task] = numba.get_thread_id()
+
+        @jit
+        def loop(x, seen):
+            run_tasks(note, seen.size, (x, seen))
+
+        for size in WORTH_WAKING // 2, WORTH_WAKING:
+            seen = np.full(64, -1)
+            loop(np.zeros(size), seen)
+            print(seen.min(), len(set(seen)))
+        """
+    )
+    few, many = seen.splitlines()
+    assert few == "0 1"
+    least, threads_seen = map(int, many.split())
+    assert least == 0 and threads_seen <= numba.config.NUMBA_NUM_THREADS
 
 
 @pytest.mark.parametrize("paths", [[], ["/nowhere/libopenblas.so"]])

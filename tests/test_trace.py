@@ -12,7 +12,8 @@ from minitx import ops
 from minitx.jit import use_kernels
 from minitx.models import GPT, GPTConfig
 from minitx.nn import Embedding, Linear, Module
-from minitx.tensor import Observer, Tensor, no_grad, observing
+from minitx.observer import Observer, no_grad, observing
+from minitx.tensor import Tensor
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

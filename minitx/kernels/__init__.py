@@ -7,9 +7,10 @@ from .activation import ACTIVATIONS, activate, activate_vjp
 from .attention import attend, attend_dbias, attend_vjp, probabilities
 from .batch_norm import batch_norm, batch_norm_vjp, channel_moments
 from .conv import conv2d, conv2d_dweight, conv2d_dx
+from .decode import decode
 from .dropout import dropout
 from .embedding import embedding_vjp
-from .linalg import einsum, linear, matmul
+from .linalg import FEW_ROWS, einsum, linear, matmul
 from .norm import layer_norm, layer_norm_vjp
 from .optimizer import adamw, clear, sum_of_squares
 from .patches import fold, unfold, windows_of
@@ -20,6 +21,7 @@ from .sums import add, column_sums
 
 __all__ = [
     "ACTIVATIONS",
+    "FEW_ROWS",
     "FILTERS",
     "activate",
     "activate_vjp",
@@ -38,6 +40,7 @@ __all__ = [
     "conv2d_dx",
     "cross_entropy",
     "cross_entropy_vjp",
+    "decode",
     "dropout",
     "einsum",
     "embedding_vjp",

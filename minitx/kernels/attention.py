@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..jit import kernel
+from ..jit import compiled, kernel
 from ..tasks import shares
 from .attention_heads import attend_few, attend_heads, attend_heads_vjp
 from .attention_tiles import KEYS, QUERIES
@@ -143,7 +143,7 @@ def attend_jit(q, k, v, mask, bias, causal, window, scale, p, key):
     options = *_whole(mask, bias, q, k), causal, window, scale
     q, k, v = (_by_rows(x) for x in (q, k, v))
     if q.shape[2] <= _FEW_QUERIES and not p:
-        attend_few(q, k, v, *options, y, lse)
+        _attend_few(q, k, v, *options, y, lse)
     else:
         parts = shares(q.shape[0] * q.shape[1], -(-q.shape[2] // QUERIES))
         attend_heads(q, k, v, *options, p, key, parts, y, lse)
@@ -165,5 +165,6 @@ def attend_vjp_jit(dy, q, k, v, y, lse, mask, bias, causal, window, scale, p, ke
     return out
 
 
+_attend_few = compiled(attend_few)
 attend = kernel(attend_ref, attend_jit)
 attend_vjp = kernel(attend_vjp_ref, attend_vjp_jit)

@@ -250,5 +250,4 @@ def attend_heads_vjp(dy, q, k, v, y, lse, mask, bias, causal, window, scale, p, 
     run_tasks(_attend_vjp_head, dq.shape[0] * dq.shape[1] * dq.shape[2], arguments, _vjp_work)
 
 
-attend_heads, attend_few = compiled(attend_heads), compiled(attend_few)
-attend_heads_vjp = compiled(attend_heads_vjp)
+attend_heads, attend_heads_vjp = compiled(attend_heads), compiled(attend_heads_vjp)

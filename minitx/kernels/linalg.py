@@ -10,7 +10,6 @@ only one strip reads is packed by the thread that reads it; the other side, the 
 
 from __future__ import annotations
 
-import functools
 import math
 
 import numpy as np
@@ -27,8 +26,9 @@ _MOST_ROWS, _MOST_COLUMNS = 192, 256  # of a strip: so much of b fits into the s
 _NEAR_COLUMNS = 1024 // TILE_BYTES  # tiles that share rows of a while these are in the first cache
 _NEAR = 64  # rows packed together: near enough for the first cache and its table of pages
 _CROWDED = 8192  # bytes: rows so far apart share few places in the first cache
-_FEW_ROWS = 4  # a product with so few reads each number of b once: nothing to keep in cache
+FEW_ROWS = 4  # a product with so few reads each number of b once: nothing to keep in cache
 _COLUMNS = 64  # that a task takes of a product with few rows
+_NATIVE = {char: np.dtype(char) for char in "fd"}
 
 
 def matmul_ref(a, b, add_to=None):
@@ -42,7 +42,7 @@ def matmul_ref(a, b, add_to=None):
 
 def _compiles(a, b):
     """Whether there is machine code for these: both float32, or both float64."""
-    return COMPILED and a.dtype == b.dtype and a.dtype.char in "fd"
+    return COMPILED and a.dtype == b.dtype and a.dtype.char in _NATIVE
 
 
 def matmul_jit(a, b, add_to=None):
@@ -101,32 +101,15 @@ def _finish(bias, activation, y, z, b, i0, i1, j0, j1):
 
 def _product(a, b, bias, activation, add_to=None):
     """(batch, M, K) @ (batch, K, N), then a bias or None, then an activation."""
-    batch, M, K = a.shape
-    N, add = b.shape[2], add_to is not None
-    z = add_to[None] if add else np.empty((batch, M, N), a.dtype.newbyteorder("="))
-    y = z if activation == 0 else np.empty_like(z)
+    (batch, M, _), N = a.shape, b.shape[2]
+    z = np.empty((batch, M, N), _NATIVE[a.dtype.char]) if add_to is None else add_to[None]
+    y = np.empty_like(z) if activation else z
     bias = np.empty(0, z.dtype) if bias is None else bias
-    aT, bT = a.swapaxes(1, 2), b.swapaxes(1, 2)
-    if M <= _FEW_ROWS and bT.flags.c_contiguous and not add:
+    if M <= FEW_ROWS and add_to is None and (bT := b.swapaxes(1, 2)).flags.c_contiguous:
         _few_rows(a, bT, bias, activation, y, z)
-        return y, z
-    whole = b.strides[2] == b.itemsize and N * b.itemsize % TILE_BYTES == 0
-    pack_a = a.strides[2] != a.itemsize or a.strides[1] % _CROWDED == 0
-    pack_b = not (whole and M <= _MOST_ROWS)
-    strips = _strips(batch, M, N, z.itemsize)
-    _tiles(a, aT, b, bias, activation, y, z, add, *strips, pack_a, pack_b)
+    else:
+        _tiles(a, b, bias, activation, y, z, add_to is not None)
     return y, z
-
-
-@functools.cache
-def _strips(batch, M, N, itemsize):
-    """How many strips of rows, and how many of columns: one of the two is 1."""
-    by_rows = M >= N
-    tiles = -(-M // ROWS) if by_rows else -(-N * itemsize // TILE_BYTES)
-    strips = max(1, -(-M // _MOST_ROWS) if by_rows else -(-N // _MOST_COLUMNS))
-    if batch < ENOUGH:
-        strips = min(max(1, tiles), -(-strips // ENOUGH) * ENOUGH)
-    return (strips, 1) if by_rows else (1, strips)
 
 
 @jit
@@ -227,15 +210,33 @@ def _do_strip(
                 _finish(bias, activation, y, z, i, i0, i1, near * width, j1)
 
 
-@jit(strided="a aT b")
-def _tiles(a, aT, b, bias, activation, y, z, add, down, across, pack_a, pack_b):
+@jit
+def _strips(batch, M, N, itemsize):
+    """How many strips of rows, and how many of columns: one of the two is 1."""
+    tiles, least = (M + ROWS - 1) // ROWS, (M + _MOST_ROWS - 1) // _MOST_ROWS
+    if M < N:
+        tiles = (N * itemsize + TILE_BYTES - 1) // TILE_BYTES
+        least = (N + _MOST_COLUMNS - 1) // _MOST_COLUMNS
+    strips = max(1, least)
+    if batch < ENOUGH:
+        strips = min(max(1, tiles), (strips + ENOUGH - 1) // ENOUGH * ENOUGH)
+    return (1, strips) if M < N else (strips, 1)
+
+
+@jit(strided="a b")
+def _tiles(a, b, bias, activation, y, z, add):
     """All strips, after packing what they share."""
+    (batch, M, N), size, aT = z.shape, z.itemsize, a.transpose((0, 2, 1))
+    down, across = _strips(batch, M, N, size)
+    whole = b.strides[2] == size and N * size % TILE_BYTES == 0
+    pack_a = a.strides[2] != size or a.strides[1] % _CROWDED == 0
+    pack_b = not (whole and M <= _MOST_ROWS)
     shared, lanes, wanted = aT, ROWS, pack_a
     if across == 1:
         shared, lanes, wanted = b, width_of(z), pack_b
     panels = _packed(shared, lanes, wanted)
     more = bias, activation, y, z, add, down, across, pack_a, pack_b, panels
-    run_tasks(_do_strip, len(z) * down * across, (a, aT, b, *more), _strip_work)
+    run_tasks(_do_strip, batch * down * across, (a, aT, b, *more), _strip_work)
 
 
 @jit
@@ -273,14 +274,14 @@ def _dot_columns(task, a, b, bias, activation, y, z):
 
 
 @jit
-def _few_rows(a, b, bias, activation, y, z):
+def few_rows(a, b, bias, activation, y, z):
     """A handful of rows a (batch, M, K) times the rows of b (batch, N, K): dot products."""
     batch, M, N = z.shape
     tasks = batch * ((N + _COLUMNS - 1) // _COLUMNS)
     run_tasks(_dot_columns, tasks, (a, b, bias, activation, y, z))
 
 
-_tiles, _few_rows = compiled(_tiles), compiled(_few_rows)
+_tiles, _few_rows = compiled(_tiles), compiled(few_rows)
 matmul = kernel(matmul_ref, matmul_jit)
 linear = kernel(linear_ref, linear_jit)
 

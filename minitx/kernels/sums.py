@@ -69,9 +69,8 @@ def add_ref(a, b, out=None):
 
 
 def add_jit(a, b, out=None):
-    if not (
-        COMPILED and np.size(a) >= _PIECE and _alike([x for x in (a, b, out) if x is not None])
-    ):
+    large = COMPILED and isinstance(a, np.ndarray) and a.size >= _PIECE
+    if not large or not _alike([x for x in (a, b, out) if x is not None]):
         return np.add(a, b, out=out)
     out = np.empty_like(a) if out is None else out
     _add(*(x.reshape(a.size) for x in (a, b, out)))

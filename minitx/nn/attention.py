@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from .. import kernels, ops
-from ..tensor import Tensor, no_grad
+from ..observer import no_grad
+from ..tensor import Tensor
 from .layers import Linear
 from .module import Module, side_by_side
 
@@ -21,15 +22,19 @@ class KVCache:
         self.length = 0
         self.keys = self.values = np.empty((0, 0, 0, 0))
 
+    def room(self, count: int) -> int:
+        """How many positions there are already.  Raises ValueError if ``count`` more do not fit."""
+        if (end := self.length + count) > self.capacity:
+            raise ValueError(f"KVCache: {end} positions do not fit its capacity of {self.capacity}")
+        return self.length
+
     def append(self, k: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Add (B, H, T, D) new positions; returns all of them as views, (B, H, length, D).
 
         Raises ValueError, and adds nothing, if they do not fit.
         """
         B, H, T, D = k.shape
-        end = self.length + T
-        if end > self.capacity:
-            raise ValueError(f"KVCache: {end} positions do not fit its capacity of {self.capacity}")
+        end = self.room(T) + T
         before = self.keys if self.length else k
         expected = (*before.shape[:2], T, before.shape[3])
         if not k.shape == v.shape == expected or not k.dtype == v.dtype == before.dtype:
@@ -160,10 +165,14 @@ class MultiHeadAttention(Module):
 
     def _project(self, x: Tensor) -> Tensor:
         """Queries, keys and values in one product: (B, T, C) -> (B, T, 3 C)"""
+        return ops.linear(x, *self.joined())
+
+    def joined(self) -> tuple[Tensor, Tensor | None]:
+        """Weight and bias of queries, keys and values in one: (3 C, C), and (3 C,) or None."""
         parts = self.query, self.key, self.value
-        weight = ops.concatenate([part.weight for part in parts])
         biases = [part.bias for part in parts if part.bias is not None]
-        return ops.linear(x, weight, ops.concatenate(biases) if biases else None)
+        weight = ops.concatenate([part.weight for part in parts])
+        return weight, ops.concatenate(biases) if biases else None
 
 
 def _check_constant(x: Tensor) -> None:

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ..tensor import Tensor, no_grad
+from ..observer import no_grad
+from ..tensor import Tensor
 
 M = TypeVar("M", bound="Module")
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from .. import kernels
+from ..ops.activation import activation_index
 from ..tensor import Tensor
 from .attention import KVCache, MultiHeadAttention
 from .layers import Dropout, DropPath, LayerNorm, Linear
@@ -106,6 +108,29 @@ class Block(Module):
             x = self._residual(x, self.cross_norm, attend_across)
         return self._residual(x, self.norm2, self.mlp)
 
+    def decode(self, x: np.ndarray, cache: KVCache) -> np.ndarray:
+        """``forward`` of the one position after those in the cache, causal: (B, C) -> (B, C)
+
+        One kernel does it all.  Dropout is off, and nothing is recorded.
+        """
+        attention, mlp = self.attention, self.mlp
+        length, width = cache.room(1), cache.keys.shape[3]
+        pairs = [
+            (self.norm1.weight, self.norm1.bias),
+            attention.joined(),
+            (attention.output.weight, attention.output.bias),
+            (self.norm2.weight, self.norm2.bias),
+            (mlp.up.weight, mlp.up.bias),
+            (mlp.down.weight, mlp.down.bias),
+        ]
+        weights = [None if w is None else w.data for pair in pairs for w in pair]
+        activation = activation_index("Block", mlp.up.activation)
+        scale = width**-0.5 if attention.scale is None else attention.scale
+        settings = self.norm_first, activation, self.norm1.eps, attention.window, scale
+        y = kernels.decode(x, weights, cache.keys, cache.values, length, *settings)
+        cache.length = length + 1
+        return y
+
     def probabilities(
         self, x: Tensor, mask: np.ndarray | None = None, causal: bool = False
     ) -> np.ndarray:
@@ -155,6 +180,12 @@ class Encoder(Module):
     def forward(self, *args: Any, **options: Any) -> Any:
         """The last of ``states``: (B, T, C) -> (B, T, C)"""
         return self.states(*args, **options)[-1]
+
+    def decode(self, x: np.ndarray, caches: list[KVCache]) -> np.ndarray:
+        """The last of ``states`` for one more position, as ``Block.decode`` has it: (B, C)"""
+        for block, cache in zip(self.blocks, caches, strict=True):
+            x = block.decode(x, cache)
+        return x if self.norm is None else self.norm(x).data
 
     def probabilities(
         self, x: Tensor, mask: np.ndarray | None = None, causal: bool = False

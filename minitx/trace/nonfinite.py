@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..tensor import Node, Tensor, observing
+from ..observer import observing
+from ..tensor import Node, Tensor
 from .place import Line
 from .recorder import Placing
 

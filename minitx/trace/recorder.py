@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from ..observer import Observer
-from ..tensor import Node, Tensor, observing
+from ..observer import Observer, observing
+from ..tensor import Node, Tensor
 from .place import Line, here, modules_of
 from .record import Record, fresh
 from .table import table

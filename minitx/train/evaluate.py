@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..tensor import Tensor, no_grad
+from ..observer import no_grad
+from ..tensor import Tensor
 
 
 def evaluate(

@@ -21,8 +21,9 @@ from ..checkpoint import CheckpointError, load_safetensors, read_metadata, save_
 from ..data.text import whole
 from ..nn import Module
 from ..nn.module import check_state
+from ..observer import observing
 from ..optim import EMA, Optimizer, constant
-from ..tensor import Tensor, observing
+from ..tensor import Tensor
 from ..trace import FirstNonFinite
 from .log import Log
 from .terminal import Progress, deferred_interrupt
