@@ -108,7 +108,7 @@ def _product(a, b, bias, activation, add_to=None):
     if M <= FEW_ROWS and add_to is None and (bT := b.swapaxes(1, 2)).flags.c_contiguous:
         _few_rows(a, bT, bias, activation, y, z)
     else:
-        _tiles(a, b, bias, activation, y, z, add_to is not None)
+        _tiles(a, a.swapaxes(1, 2), b, bias, activation, y, z, add_to is not None)
     return y, z
 
 
@@ -223,10 +223,10 @@ def _strips(batch, M, N, itemsize):
     return (1, strips) if M < N else (strips, 1)
 
 
-@jit(strided="a b")
-def _tiles(a, b, bias, activation, y, z, add):
+@jit(strided="a aT b")
+def _tiles(a, aT, b, bias, activation, y, z, add):
     """All strips, after packing what they share."""
-    (batch, M, N), size, aT = z.shape, z.itemsize, a.transpose((0, 2, 1))
+    (batch, M, N), size = z.shape, z.itemsize
     down, across = _strips(batch, M, N, size)
     whole = b.strides[2] == size and N * size % TILE_BYTES == 0
     pack_a = a.strides[2] != size or a.strides[1] % _CROWDED == 0
