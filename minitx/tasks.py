@@ -1,9 +1,12 @@
 """Share out work among threads: the one parallel loop of the library.
 
 A kernel cuts its work into numbered tasks, by shape alone, and writes a compiled function of the
-task's number that does one of them.  ``run_tasks`` does them all, on Numba's threads.  Numba's own
-``prange`` would compile each loop body three times over; here it is compiled once, and one loop,
-which calls it through its address, serves all kernels.
+task's number that does one of them.  ``run_tasks`` does them all, on Numba's threads.  Each begins
+with a share of its own, the same rows in one kernel after the other, which it has in its cache; who
+is done early, because its core is faster or has nothing else to do, takes from the others' shares.
+
+Numba's own ``prange`` would compile each loop body three times over; here it is compiled once, and
+one loop, which calls it through its address, serves all kernels.
 """
 
 from __future__ import annotations
@@ -22,8 +25,10 @@ ENOUGH = 8  # tasks, to share out evenly among a few threads
 WORTH_WAKING = 8192  # elements: waking a thread takes microseconds, on busy cores a time slice
 
 _I32, _I64, _BYTES = ir.IntType(32), ir.IntType(64), ir.IntType(8).as_pointer()
-_TASK = ir.FunctionType(ir.VoidType(), [_I64, _BYTES])  # of its number, and of a closure
-_LOOP = types.void(types.intp, types.intp, types.intp)
+_MOST = 256  # threads that take part
+_LINE = 8  # numbers that fill a line of cache: no two queues share one
+_WORKER = ir.FunctionType(ir.VoidType(), [_I64] * 4 + [_BYTES])
+_LOOP = types.void(*[types.intp] * 4)
 
 
 def shares(jobs: int, most: int) -> int:
@@ -37,10 +42,12 @@ def run_tasks(task, count: int, arguments: tuple[Any, ...], work: Any = None) ->
     To be called in compiled code.  The tasks write to arrays among ``arguments``, each to a part of
     its own; what they return is lost.  Raises MemoryError if one of them fails: they only allocate.
     If these arrays have few elements, the calling thread does it all, and wakes nobody.
-    work: makes the arrays that a task works in, a tuple from ``arguments``; they come after those.
+    work: makes the arrays that a thread's tasks work in, one after the other: a tuple, from
+    ``arguments``, which comes after those.
     """
+    own = work(*arguments) if work else ()
     for number in range(count):
-        task(number, *arguments, *(work(*arguments) if work else ()))
+        task(number, *arguments, *own)
 
 
 @intrinsic
@@ -60,7 +67,8 @@ def _run_tasks(typingctx, task, count, arguments, work=None):
         for i, item in enumerate(items):
             builder.store(item, builder.gep(closure, [_I32(0), _I32(i)]))
         makes = getattr(work, "dispatcher", None)
-        function = _with_closure(context, builder, kinds, closure.type, task.dispatcher, makes)
+        worker = _worker(context, builder, kinds, closure.type, task.dispatcher, makes)
+        queues = cgutils.alloca_once(builder, _I64, _MOST * _LINE)
         elements = _I64(0)
         for item, kind in zip(items, kinds, strict=False):
             if isinstance(kind, types.Array):
@@ -69,12 +77,15 @@ def _run_tasks(typingctx, task, count, arguments, work=None):
         few = builder.icmp_signed("<", elements, _I64(WORTH_WAKING))
         alone = builder.or_(few, builder.icmp_signed("==", count, _I64(1)))
         with builder.if_else(alone) as (one, several):
-            with one, cgutils.for_range(builder, count) as each:
-                builder.call(function, [each.index, builder.bitcast(closure, _BYTES)])
+            with one:
+                builder.store(_I64(0), queues)
+                begins = builder.ptrtoint(queues, _I64)
+                unknown = builder.bitcast(closure, _BYTES)
+                builder.call(worker, [_I64(0), _I64(1), count, begins, unknown])
             with several:
                 loop = _loop.get_compile_result(_LOOP)
                 context.add_linking_libs([loop.library])
-                addresses = [builder.ptrtoint(x, _I64) for x in (function, closure)]
+                addresses = [builder.ptrtoint(x, _I64) for x in (worker, closure, queues)]
                 context.call_internal(builder, loop.fndesc, _LOOP, [*addresses, count])
         failed = builder.load(builder.gep(closure, [_I32(0), _I32(len(items) - 1)]))
         with builder.if_then(cgutils.is_not_null(builder, failed), likely=False):
@@ -86,17 +97,21 @@ def _run_tasks(typingctx, task, count, arguments, work=None):
     return types.void(task, types.intp, arguments, work), generate
 
 
-def _with_closure(context, builder, kinds, closure, task, work) -> ir.Function:
-    """A function of a task's number and the address of the task's other arguments."""
+def _worker(context, builder, kinds, closure, task, work) -> ir.Function:
+    """void(worker, workers, count, queues, closure): its own share of the tasks, then the others'.
+
+    queues: the next task of each share.  closure: the tasks' arguments.
+    """
     python = task.py_func
     name = context.mangler(f"minitx_task_{python.__module__}.{python.__qualname__}", kinds)
-    function = cgutils.get_or_insert_function(builder.module, _TASK, name)
+    function = cgutils.get_or_insert_function(builder.module, _WORKER, name)
     if not function.is_declaration:
         return function
     function.linkage = "internal"
     inner = ir.IRBuilder(function.append_basic_block("entry"))
-    number, at = function.args
+    worker, workers, count, queues, at = function.args
     at = inner.bitcast(at, closure)
+    queues = inner.inttoptr(queues, _I64.as_pointer())
     places = [inner.gep(at, [_I32(0), _I32(i)]) for i in range(len(closure.pointee.elements))]
     items = [inner.load(place) for place in places[:-1]]
 
@@ -110,13 +125,27 @@ def _with_closure(context, builder, kinds, closure, task, work) -> ir.Function:
             inner.store(_I32(1), places[-1])
         return value, made.signature.return_type, status.is_ok
 
+    def do_all(own, made):
+        with cgutils.for_range(inner, workers) as turn:
+            share = inner.srem(inner.add(worker, turn.index), workers)
+            end = inner.sdiv(inner.mul(inner.add(share, _I64(1)), count), workers)
+            queue = inner.gep(queues, [inner.mul(share, _I64(_LINE))])
+            take, body, done = (function.append_basic_block(x) for x in ("take", "do", "done"))
+            inner.branch(take)
+            inner.position_at_end(take)
+            number = inner.atomic_rmw("add", queue, _I64(1), "monotonic")
+            inner.cbranch(inner.icmp_signed("<", number, end), body, done)
+            inner.position_at_end(body)
+            call(task, [types.intp, *kinds, *made], [number, *items, *own])
+            inner.branch(take)
+            inner.position_at_end(done)
+
     if work is None:
-        call(task, [types.intp, *kinds], [number, *items])
+        do_all([], [])
     else:
         arrays, made, done = call(work, kinds, items)
         with inner.if_then(done):
-            own = cgutils.unpack_tuple(inner, arrays)
-            call(task, [types.intp, *kinds, *made], [number, *items, *own])
+            do_all(cgutils.unpack_tuple(inner, arrays), made)
             context.nrt.decref(inner, made, arrays)
     inner.ret_void()
     return function
@@ -135,21 +164,50 @@ def _compiled(context, dispatcher, kinds):
 
 
 @intrinsic
-def _call(typingctx, function, closure, number):
+def _call(typingctx, function, worker, workers, count, queues, closure):
     def generate(context, builder, signature, values):
-        function, closure, number = values
-        function = builder.inttoptr(function, _TASK.as_pointer())
-        builder.call(function, [number, builder.inttoptr(closure, _BYTES)])
+        function, *rest, closure = values
+        function = builder.inttoptr(function, _WORKER.as_pointer())
+        builder.call(function, [*rest, builder.inttoptr(closure, _BYTES)])
         return context.get_dummy_value()
 
-    return _LOOP, generate
+    return types.void(*[types.intp] * 6), generate
+
+
+@intrinsic
+def _begin(typingctx, queues, share, task):
+    def generate(context, builder, signature, values):
+        queues, share, task = values
+        queue = builder.gep(
+            builder.inttoptr(queues, _I64.as_pointer()), [builder.mul(share, _I64(_LINE))]
+        )
+        builder.store(task, queue)
+        return context.get_dummy_value()
+
+    return types.void(*[types.intp] * 3), generate
+
+
+@intrinsic
+def _threads(typingctx):
+    """How many there are: by its name, for what Numba offers is a pointer, and cannot be cached."""
+
+    def generate(context, builder, signature, values):
+        kind = ir.FunctionType(_I64, [])
+        return builder.call(
+            cgutils.get_or_insert_function(builder.module, kind, "get_num_threads"), []
+        )
+
+    return types.intp(), generate
 
 
 # Never cached on its own: Numba would link a kernel to it by a name that the next process lacks.
 @numba.njit(parallel=True)
-def _loop(function, closure, count):
-    for number in numba.prange(count):
-        _call(function, closure, number)
+def _loop(function, closure, queues, count):
+    workers = min(_MOST, count, _threads())
+    for share in range(workers):
+        _begin(queues, share, share * count // workers)
+    for worker in numba.prange(workers):
+        _call(function, worker, workers, count, queues, closure)
 
 
 if COMPILED:

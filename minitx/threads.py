@@ -23,9 +23,9 @@ import numpy as np
 
 # Between two kernels GNU OpenMP's threads spin, as if forever; with another program on the cores,
 # every kernel then waits for the scheduler (ten times slower, measured).  This bounds the spinning
-# to a millisecond or two: much less, and they fall asleep within a step; waking one takes one, too.
+# to about a millisecond: with much less they fall asleep within a step, and waking one takes one.
 if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
-    os.environ["GOMP_SPINCOUNT"] = "100000"
+    os.environ["GOMP_SPINCOUNT"] = "50000"
 
 
 # ---- how many threads ----------------------------------------------------------------------------

@@ -67,12 +67,14 @@ def test_arrays_in_the_tuple_stay_alive(count):
 
 @jit
 def _room(rows, out):
-    """Working arrays of a task; they may take the place of any array that is no longer alive."""
-    return np.zeros(rows.shape[1]), np.zeros(3, np.int64)
+    """A thread's working arrays; they may take the place of any array that is no longer alive."""
+    return np.empty(rows.shape[1]), np.empty(3, np.int64)
 
 
 @jit(borrows=True)
 def _add_up_there(task, rows, out, room, counts):
+    room[:] = 0.0  # other tasks of the thread were here before
+    counts[:] = 0
     for j in range(rows.shape[1]):
         room[j] += rows[task, j]
         counts[j % 3] += 1
@@ -93,7 +95,7 @@ _with_room = compiled(_with_room)
 
 
 @pytest.mark.parametrize("count", COUNTS[:-1] + [200 if COMPILED else 20])
-def test_a_task_works_in_arrays_of_its_own(count):
+def test_tasks_work_in_arrays_of_their_thread(count):
     rows = np.random.default_rng(0).normal(size=(200, 100))
     for _ in range(20):
         np.testing.assert_allclose(_with_room(count, rows), rows[:count].sum(axis=1), rtol=1e-10)
