@@ -21,7 +21,7 @@ from numba.extending import intrinsic
 
 from .jit import COMPILED
 
-ENOUGH = 8  # tasks, to share out evenly among a few threads
+ENOUGH = 16  # tasks, to share out evenly among a few threads
 WORTH_WAKING = 8192  # elements: waking a thread takes microseconds, on busy cores a time slice
 
 _I32, _I64, _BYTES = ir.IntType(32), ir.IntType(64), ir.IntType(8).as_pointer()

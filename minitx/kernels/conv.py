@@ -15,7 +15,6 @@ import numpy as np
 
 from ..jit import COMPILED, kernel
 from ..simd import ROWS
-from ..tasks import ENOUGH
 from .conv_blocks import convolve, correlate
 from .linalg import matmul, matmul_ref
 from .patches import fold, fold_ref, padded, tiles, unfold, unfold_ref, window_view, windows_of
@@ -23,6 +22,7 @@ from .patches import fold, fold_ref, padded, tiles, unfold, unfold_ref, window_v
 _COLUMNS = 256  # windows in a block, at most, unless one row has more
 _RESULTS = 1 << 17  # numbers in a block of the result, at most
 _DEPTH = 384  # numbers of a patch that are multiplied at a time
+_TASKS = 8  # to share out: smaller ones would do more of their neighbours' packing again
 _PATCH_ROWS = 192  # rows of patches in a task of the weight's gradient, at most
 
 
@@ -133,7 +133,7 @@ def conv2d_dweight_jit(dy, x, kernel, stride, padding, dilation, groups):
         rows = dy.reshape(B, O, -1).swapaxes(0, 1).reshape(O, len(patches))  # B O L -> O (B L)
         return matmul.jit(rows, patches).reshape(O, C, *kernel)
     dw = np.empty((O, C * T), x.dtype.newbyteorder("="))
-    tasks = max(-(-C * T // _PATCH_ROWS), min(ENOUGH, C, -(-C * T // 24)))
+    tasks = max(-(-C * T // _PATCH_ROWS), min(_TASKS, C, -(-C * T // 24)))
     correlate(
         _flat(x), x.shape, dy.reshape(B, O, -1), dw, tuple(windows), *_shifts(kernel, dilation),
         stride, (-padding[0], -padding[1]), max(1, _DEPTH // windows[1]), -(-C // tasks),
@@ -175,10 +175,10 @@ def _convolve(
     outputs = y.shape[1] // groups
     wide = min(_COLUMNS, max(128, _RESULTS // outputs))
     blocks = max(
-        -(-B * rows // max(1, wide // columns)), min(ENOUGH, -(-B * rows * columns // 128))
+        -(-B * rows // max(1, wide // columns)), min(_TASKS, -(-B * rows * columns // 128))
     )
     block = -(-B * rows // blocks)
-    shares = max(1, min(outputs // 128, -(-ENOUGH // blocks)))  # of few pixels, not all outputs
+    shares = max(1, min(outputs // 128, -(-_TASKS // blocks)))  # of few pixels, not all outputs
     outputs = -(-outputs // (shares * ROWS)) * ROWS
     depth = _DEPTH * min(1, _COLUMNS / (block * columns))  # as much in the cache, if a row is long
     chunk = min(C // groups, max(1, int(depth) // taps.size))
