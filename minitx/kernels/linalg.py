@@ -25,6 +25,7 @@ _DEPTH = 384  # of a part of the sum: so much of some rows of a fits into the fi
 _MOST_ROWS, _MOST_COLUMNS = 192, 256  # of a strip: so much of b fits into the second
 _NEAR_COLUMNS = 1024 // TILE_BYTES  # tiles that share rows of a while these are in the first cache
 _NEAR = 64  # rows packed together: near enough for the first cache and its table of pages
+_PANELS = 8  # packed by one task
 _CROWDED = 8192  # bytes: rows so far apart share few places in the first cache
 FEW_ROWS = 4  # a product with so few reads each number of b once: nothing to keep in cache
 _COLUMNS = 64  # that a task takes of a product with few rows
@@ -134,21 +135,24 @@ def _lay_panels(x, first, last, k0, k1, out, at, depth):
 
 @jit(borrows=True)
 def _pack(task, x, out):
-    """Some rows of x[i], (K, N), in all panels."""
+    """Some rows of x[i], (K, N), in some of its panels."""
     wide_vectors()
     width, (K, N) = out.shape[1], x.shape[1:]
-    chunks, panels = (K + _NEAR - 1) // _NEAR, (N + width - 1) // width
-    i, k0 = task // chunks, task % chunks * _NEAR
-    _lay_panels(x[i], 0, panels, k0, min(K, k0 + _NEAR), out, i * panels * K + k0, K)
+    panels = (N + width - 1) // width
+    across, down = (panels + _PANELS - 1) // _PANELS, (K + _NEAR - 1) // _NEAR
+    i, k0, first = task // (across * down), task // across % down * _NEAR, task % across * _PANELS
+    last, k1 = min(panels, first + _PANELS), min(K, k0 + _NEAR)
+    _lay_panels(x[i], first, last, k0, k1, out, (i * panels + first) * K + k0, K)
 
 
 @jit
 def _packed(x, width, wanted):
     """(batch, K, N) in panels, (batch * panels * K, width); without any rows if not ``wanted``."""
-    batch, K, N = x.shape
-    out = np.empty((batch * ((N + width - 1) // width) * K if wanted else 0, width), x.dtype)
+    (batch, K, N), panels = x.shape, (x.shape[2] + width - 1) // width
+    out = np.empty((batch * panels * K if wanted else 0, width), x.dtype)
     if wanted:
-        run_tasks(_pack, batch * ((K + _NEAR - 1) // _NEAR), (x, out))
+        tasks = (panels + _PANELS - 1) // _PANELS * ((K + _NEAR - 1) // _NEAR)
+        run_tasks(_pack, batch * tasks, (x, out))
     return out
 
 
