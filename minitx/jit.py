@@ -262,14 +262,15 @@ class Kernel:
         self.twin = compiled(twin) if hasattr(twin, "py_func") or not COMPILED else twin
         parameters = list(inspect.signature(ref).parameters)
         self.rows = [parameters.index(name) for name in rows.split()]
+        self.jit = self._by_rows if rows else self.twin
         self.__doc__ = ref.__doc__
 
     def __call__(self, *args: Any) -> Any:
         return self.ref(*args) if chosen() == "ref" else self.jit(*args)
 
-    def jit(self, *args: Any) -> Any:
-        """The compiled twin.  Arguments declared as ``rows`` reach it as (N, C)."""
-        if not self.rows or args[self.rows[0]].ndim == 2:
+    def _by_rows(self, *args: Any) -> Any:
+        """The compiled twin, which arguments declared as ``rows`` reach as (N, C)."""
+        if args[self.rows[0]].ndim == 2:
             return self.twin(*args)
         shape = args[self.rows[0]].shape
         if not shape:

@@ -265,9 +265,11 @@ def _pull(node: Node, cotangent: np.ndarray) -> list[tuple[Node | Tensor, np.nda
             continue
         entry = entry() if callable(entry) else entry
         if entry is not None:
-            entry = unbroadcast(np.asarray(entry, x.dtype), x.shape)
+            entry = np.asarray(entry, x.dtype)
             if entry.shape != x.shape:
-                raise ValueError(f"{node.name}: its pullback gave {entry.shape} for {x.shape}")
+                entry = unbroadcast(entry, x.shape)
+                if entry.shape != x.shape:
+                    raise ValueError(f"{node.name}: its pullback gave {entry.shape} for {x.shape}")
             gradients.append((x, entry))
     if observer is not None:
         observer.pulled(node, gradients)

@@ -9,7 +9,7 @@ from ..simd import wide_vectors
 from ..tasks import run_tasks
 
 _PIECE = 16384  # elements that one task adds; fewer are not worth waking a thread
-CHUNK = 64  # rows that one task takes; fixed, so that sums are, too
+CHUNK = 32  # rows that one task takes; fixed, so that sums are, too
 
 
 @jit
