@@ -17,11 +17,12 @@ import numpy as np
 from ..jit import COMPILED, compiled, jit, kernel
 from ..packing import pack_columns, pack_rows
 from ..simd import ROWS, TILE_BYTES, multiply_tile, row, wide_vectors, width_of
-from ..tasks import ENOUGH, run_tasks
+from ..tasks import run_tasks
 from .activation import activate_ref, activate_row
 from .sums import holds
 
 _DEPTH = 384  # of a part of the sum: so much of some rows of a fits into the first cache
+_STRIPS = 32  # to share out evenly, even among cores of different speed
 _MOST_ROWS, _MOST_COLUMNS = 192, 256  # of a strip: so much of b fits into the second
 _NEAR_COLUMNS = 1024 // TILE_BYTES  # tiles that share rows of a while these are in the first cache
 _NEAR = 64  # rows packed together: near enough for the first cache and its table of pages
@@ -148,7 +149,8 @@ def _pack(task, x, out):
 @jit
 def _packed(x, width, wanted):
     """(batch, K, N) in panels, (batch * panels * K, width); without any rows if not ``wanted``."""
-    (batch, K, N), panels = x.shape, (x.shape[2] + width - 1) // width
+    batch, K, N = x.shape
+    panels = (N + width - 1) // width
     out = np.empty((batch * panels * K if wanted else 0, width), x.dtype)
     if wanted:
         tasks = (panels + _PANELS - 1) // _PANELS * ((K + _NEAR - 1) // _NEAR)
@@ -222,8 +224,8 @@ def _strips(batch, M, N, itemsize):
         tiles = (N * itemsize + TILE_BYTES - 1) // TILE_BYTES
         least = (N + _MOST_COLUMNS - 1) // _MOST_COLUMNS
     strips = max(1, least)
-    if batch < ENOUGH:
-        strips = min(max(1, tiles), (strips + ENOUGH - 1) // ENOUGH * ENOUGH)
+    if batch < _STRIPS:
+        strips = min(max(1, tiles), (strips + _STRIPS - 1) // _STRIPS * _STRIPS)
     return (1, strips) if M < N else (strips, 1)
 
 
