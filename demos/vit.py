@@ -25,8 +25,8 @@ import numpy as np
 from classifiers import RECIPES, Task, build, load, trainer
 from drawing import mosaic, position_similarity, principal, pyplot, save, shown, stretched
 
+from minitx import no_grad
 from minitx.models.vit import ViT
-from minitx.tensor import no_grad
 
 
 def options() -> argparse.Namespace:

@@ -27,7 +27,7 @@ def _source_key() -> str:
     package = pathlib.Path(__file__).parent
     kernels = sorted((package / "kernels").glob("*.py"))
     digest = hashlib.sha256()
-    level0 = ("jit", "simd", "tasks", "threads")
+    level0 = ("jit", "packing", "simd", "tasks", "threads")
     for path in [*(package / f"{name}.py" for name in level0), *kernels]:
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]

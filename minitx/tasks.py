@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import Any
 
 import numba
+import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.core.compiler import Flags, compile_internal
@@ -25,10 +26,9 @@ ENOUGH = 16  # tasks, to share out evenly among a few threads
 WORTH_WAKING = 8192  # elements: waking a thread takes microseconds, on busy cores a time slice
 
 _I32, _I64, _BYTES = ir.IntType(32), ir.IntType(64), ir.IntType(8).as_pointer()
-_MOST = 256  # threads that take part
 _LINE = 8  # numbers that fill a line of cache: no two queues share one
-_WORKER = ir.FunctionType(ir.VoidType(), [_I64] * 4 + [_BYTES])
-_LOOP = types.void(*[types.intp] * 4)
+_WORKER = ir.FunctionType(ir.VoidType(), [_I64] * 3 + [_I64.as_pointer(), _BYTES])
+_LOOP = types.void(*[types.intp] * 3)
 
 
 def shares(jobs: int, most: int) -> int:
@@ -41,7 +41,7 @@ def run_tasks(task, count: int, arguments: tuple[Any, ...], work: Any = None) ->
 
     To be called in compiled code.  The tasks write to arrays among ``arguments``, each to a part of
     its own; what they return is lost.  Raises MemoryError if one of them fails: they only allocate.
-    If these arrays have few elements, the calling thread does it all, and wakes nobody.
+    If the arrays that stand there themselves have few elements, the calling thread does it all.
     work: makes the arrays that a thread's tasks work in, one after the other: a tuple, from
     ``arguments``, which comes after those.
     """
@@ -68,7 +68,6 @@ def _run_tasks(typingctx, task, count, arguments, work=None):
             builder.store(item, builder.gep(closure, [_I32(0), _I32(i)]))
         makes = getattr(work, "dispatcher", None)
         worker = _worker(context, builder, kinds, closure.type, task.dispatcher, makes)
-        queues = cgutils.alloca_once(builder, _I64, _MOST * _LINE)
         elements = _I64(0)
         for item, kind in zip(items, kinds, strict=False):
             if isinstance(kind, types.Array):
@@ -78,14 +77,14 @@ def _run_tasks(typingctx, task, count, arguments, work=None):
         alone = builder.or_(few, builder.icmp_signed("==", count, _I64(1)))
         with builder.if_else(alone) as (one, several):
             with one:
-                builder.store(_I64(0), queues)
-                begins = builder.ptrtoint(queues, _I64)
+                first = cgutils.alloca_once_value(builder, _I64(0))
+                builder.store(_I64(0), first)
                 unknown = builder.bitcast(closure, _BYTES)
-                builder.call(worker, [_I64(0), _I64(1), count, begins, unknown])
+                builder.call(worker, [_I64(0), _I64(1), count, first, unknown])
             with several:
                 loop = _loop.get_compile_result(_LOOP)
                 context.add_linking_libs([loop.library])
-                addresses = [builder.ptrtoint(x, _I64) for x in (worker, closure, queues)]
+                addresses = [builder.ptrtoint(x, _I64) for x in (worker, closure)]
                 context.call_internal(builder, loop.fndesc, _LOOP, [*addresses, count])
         failed = builder.load(builder.gep(closure, [_I32(0), _I32(len(items) - 1)]))
         with builder.if_then(cgutils.is_not_null(builder, failed), likely=False):
@@ -102,8 +101,9 @@ def _worker(context, builder, kinds, closure, task, work) -> ir.Function:
 
     queues: the next task of each share.  closure: the tasks' arguments.
     """
-    python = task.py_func
-    name = context.mangler(f"minitx_task_{python.__module__}.{python.__qualname__}", kinds)
+    functions = [x.py_func for x in (task, work) if x is not None]
+    names = ".".join(f"{x.__module__}.{x.__qualname__}" for x in functions)
+    name = context.mangler(f"minitx_task_{names}", kinds)
     function = cgutils.get_or_insert_function(builder.module, _WORKER, name)
     if not function.is_declaration:
         return function
@@ -111,7 +111,6 @@ def _worker(context, builder, kinds, closure, task, work) -> ir.Function:
     inner = ir.IRBuilder(function.append_basic_block("entry"))
     worker, workers, count, queues, at = function.args
     at = inner.bitcast(at, closure)
-    queues = inner.inttoptr(queues, _I64.as_pointer())
     places = [inner.gep(at, [_I32(0), _I32(i)]) for i in range(len(closure.pointee.elements))]
     items = [inner.load(place) for place in places[:-1]]
 
@@ -166,25 +165,14 @@ def _compiled(context, dispatcher, kinds):
 @intrinsic
 def _call(typingctx, function, worker, workers, count, queues, closure):
     def generate(context, builder, signature, values):
-        function, *rest, closure = values
+        function, *numbers, queues, closure = values
+        queues = context.make_array(signature.args[4])(context, builder, queues).data
         function = builder.inttoptr(function, _WORKER.as_pointer())
-        builder.call(function, [*rest, builder.inttoptr(closure, _BYTES)])
+        builder.call(function, [*numbers, queues, builder.inttoptr(closure, _BYTES)])
         return context.get_dummy_value()
 
-    return types.void(*[types.intp] * 6), generate
-
-
-@intrinsic
-def _begin(typingctx, queues, share, task):
-    def generate(context, builder, signature, values):
-        queues, share, task = values
-        queue = builder.gep(
-            builder.inttoptr(queues, _I64.as_pointer()), [builder.mul(share, _I64(_LINE))]
-        )
-        builder.store(task, queue)
-        return context.get_dummy_value()
-
-    return types.void(*[types.intp] * 3), generate
+    n = types.intp
+    return types.void(n, n, n, n, queues, n), generate
 
 
 @intrinsic
@@ -202,10 +190,11 @@ def _threads(typingctx):
 
 # Never cached on its own: Numba would link a kernel to it by a name that the next process lacks.
 @numba.njit(parallel=True)
-def _loop(function, closure, queues, count):
-    workers = min(_MOST, count, _threads())
+def _loop(function, closure, count):
+    workers = min(count, _threads())
+    queues = np.empty(workers * _LINE, np.int64)
     for share in range(workers):
-        _begin(queues, share, share * count // workers)
+        queues[share * _LINE] = share * count // workers
     for worker in numba.prange(workers):
         _call(function, worker, workers, count, queues, closure)
 

@@ -23,7 +23,8 @@ import numpy as np
 
 # Between two kernels GNU OpenMP's threads spin, as if forever; with another program on the cores,
 # every kernel then waits for the scheduler (ten times slower, measured).  This bounds the spinning
-# to about a millisecond: with much less they fall asleep within a step, and waking one takes one.
+# to about a millisecond: with much less they fall asleep within a step, and to wake one takes as
+# long again.
 if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
     os.environ["GOMP_SPINCOUNT"] = "50000"
 

@@ -215,9 +215,13 @@ def test_one_position_in_one_kernel_is_what_all_layers_give(name, form):
         for t in range(3, 7):
             x = model.embed(ids[:, t : t + 1], np.array([t])).data[:, 0]
             expected = model(ids[:, : t + 1]).data[:, -1]
-            np.testing.assert_allclose(model.decode(x, caches), expected, rtol=1e-4, atol=1e-6)
+            np.testing.assert_allclose(model.decode(x, caches), expected, rtol=1e-9)
         with pytest.raises(ValueError, match="8 positions do not fit its capacity of 7"):
             model.decode(x, caches)
+        single, known = x.astype(np.float32), caches[0]
+        for wrong, cache in (x, KVCache(9)), (x[:2], known), (single, known):
+            with pytest.raises(ValueError, match="Block.decode: x is .* expected the same batch"):
+                model.blocks[0].decode(wrong, cache)
     assert [cache.length for cache in caches] == [7] * len(model.blocks)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 import pytest
 from numba.core.errors import TypingError
 
 from minitx.jit import COMPILED, compiled, jit
-from minitx.tasks import run_tasks
+from minitx.tasks import WORTH_WAKING, run_tasks
 
 COUNTS = [0, 1, 2, 3, 1000]
 
@@ -139,12 +140,39 @@ def _fail_all(out):
 _fail_all = compiled(_fail_all)
 
 
-def test_a_task_that_fails_is_told_and_the_others_run():
-    out = np.zeros(3)
+@pytest.mark.parametrize("size", [3, 10_000])
+def test_a_task_that_fails_is_told_and_the_others_run(size):
+    out = np.zeros(size)
     with pytest.raises(MemoryError if COMPILED else ValueError):
         _fail_all(out)
     if COMPILED:
-        np.testing.assert_array_equal(out, [1, 0, 1])
+        np.testing.assert_array_equal(out, np.arange(size) != 1)
+
+
+@jit
+def _linger(task, x, seen):
+    if task == 0:
+        for _ in range(50_000_000):
+            x[0] = x[0] * 0.999 + 1.0
+    seen[task] = numba.get_thread_id()
+
+
+@jit
+def _linger_all(x, seen):
+    run_tasks(_linger, seen.size, (x, seen))
+
+
+_linger_all = compiled(_linger_all)
+
+
+@pytest.mark.skipif(not COMPILED or numba.config.NUMBA_NUM_THREADS < 2, reason="there is but one")
+def test_who_is_done_takes_from_the_share_of_others():
+    for _ in range(5):  # the other thread may be late, if the machine is busy
+        seen = np.full(2 * numba.config.NUMBA_NUM_THREADS, -1)
+        _linger_all(np.zeros(WORTH_WAKING), seen)
+        if seen[1] != seen[0]:  # both of one share
+            return
+    raise AssertionError(f"tasks were done by threads {seen}")
 
 
 @jit

@@ -107,16 +107,13 @@ def test_small_work_wakes_nobody():
         def loop(x, seen):
             run_tasks(note, seen.size, (x, seen))
 
-        for size in WORTH_WAKING // 2, WORTH_WAKING:
+        for size in 1, WORTH_WAKING - 64 - 1:
             seen = np.full(64, -1)
             loop(np.zeros(size), seen)
-            print(seen.min(), len(set(seen)))
+            print(set(seen.tolist()))
         """
     )
-    few, many = seen.splitlines()
-    assert few == "0 1"
-    least, threads_seen = map(int, many.split())
-    assert least == 0 and threads_seen <= numba.config.NUMBA_NUM_THREADS
+    assert seen.splitlines() == ["{0}", "{0}"]
 
 
 @pytest.mark.parametrize("paths", [[], ["/nowhere/libopenblas.so"]])

@@ -72,10 +72,8 @@ def _attention(x, qkv, qkv_bias, output, output_bias, keys, values, length, wind
     for b in range(B):
         for h in range(H):
             for d in range(D):  # whole slices would take Numba six seconds to compile
-                keys[b, h, length, d], values[b, h, length, d] = (
-                    parts[b, 1, h, d],
-                    parts[b, 2, h, d],
-                )
+                keys[b, h, length, d] = parts[b, 1, h, d]
+                values[b, h, length, d] = parts[b, 2, h, d]
     seen = keys[:, :, : length + 1], values[:, :, : length + 1]
     nothing = np.empty((0, 0, 0, 0), np.bool_), np.empty((0, 0, 0, 0), x.dtype)
     q, y = parts.reshape(B, 3, H, 1, D)[:, 0], np.empty((B, H, 1, D), x.dtype)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
+from ..observer import no_grad
 from ..ops.activation import activation_index
 from ..tensor import Tensor
 from .attention import KVCache, MultiHeadAttention
@@ -111,10 +112,16 @@ class Block(Module):
     def decode(self, x: np.ndarray, cache: KVCache) -> np.ndarray:
         """``forward`` of the one position after those in the cache, causal: (B, C) -> (B, C)
 
-        One kernel does it all.  Dropout is off, and nothing is recorded.
+        One kernel does it all.  Dropout is off, and nothing is recorded.  Raises ValueError on a
+        cache that is empty, full, or of another batch or dtype.
         """
-        attention, mlp = self.attention, self.mlp
-        length, width = cache.room(1), cache.keys.shape[3]
+        attention, mlp, known = self.attention, self.mlp, cache.seen()[0]
+        if not cache.length or len(x) != len(known) or x.dtype != known.dtype:
+            raise ValueError(
+                f"Block.decode: x is {x.dtype}{x.shape} after keys {known.dtype}{known.shape}; "
+                "expected the same batch and dtype, and at least one position before it"
+            )
+        length, width = cache.room(1), known.shape[3]
         pairs = [
             (self.norm1.weight, self.norm1.bias),
             attention.joined(),
@@ -183,9 +190,10 @@ class Encoder(Module):
 
     def decode(self, x: np.ndarray, caches: list[KVCache]) -> np.ndarray:
         """The last of ``states`` for one more position, as ``Block.decode`` has it: (B, C)"""
-        for block, cache in zip(self.blocks, caches, strict=True):
-            x = block.decode(x, cache)
-        return x if self.norm is None else self.norm(x).data
+        with no_grad():
+            for block, cache in zip(self.blocks, caches, strict=True):
+                x = block.decode(x, cache)
+            return x if self.norm is None else self.norm(x).data
 
     def probabilities(
         self, x: Tensor, mask: np.ndarray | None = None, causal: bool = False
