@@ -220,11 +220,8 @@ def _linear(draw):
 @arguments_of("decode")
 def _decode(draw):
     B, H, D, hidden = draw(st.integers(0, 5)), *(draw(st.integers(1, n)) for n in (3, 9, 99))
-    capacity, dtype, rng = (
-        draw(st.integers(1, 40)),
-        draw(dtypes),
-        np.random.default_rng(draw(seeds)),
-    )
+    capacity, dtype = draw(st.integers(1, 40)), draw(dtypes)
+    rng = np.random.default_rng(draw(seeds))
     C, length = H * D, draw(st.integers(0, capacity - 1))
 
     def normal(*shape):

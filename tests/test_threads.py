@@ -101,6 +101,8 @@ def test_small_work_wakes_nobody():
 
         @jit
         def note(task, x, seen):
+            for _ in range(100_000):  # long enough for another thread to take some, if it is awake
+                x[0] = x[0] * 0.999 + 1.0
             seen[task] = numba.get_thread_id()
 
         @jit
