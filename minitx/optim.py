@@ -118,9 +118,9 @@ class Optimizer:
             self.groups.append(Group(slice(start, end), not fixed, scale))
             start, self.decayed = end, self.decayed if fixed else end
         self.data = np.concatenate([x.data.ravel() for _, x in named])
-        self.grad = np.zeros_like(self.data)
+        self._grad = np.zeros_like(self.data)
         self.buffers = {slot: np.zeros_like(self.data) for slot in self.slots}
-        data, grad = self.views(self.data), self.views(self.grad)
+        data, grad = self.views(self.data), self.views(self._grad)
         for name, x in named:
             x.data, x.grad = data[name], grad[name]
 
@@ -136,8 +136,14 @@ class Optimizer:
             for (name, x), end in zip(self.parameters.items(), ends, strict=True)
         }
 
+    @property
+    def grad(self) -> np.ndarray:
+        [x.grad for x in self.parameters.values()]  # zeros that were only promised are written
+        return self._grad
+
     def zero_grad(self) -> None:
-        kernels.clear(self.grad)
+        for x in self.parameters.values():
+            x.zero_grad()
 
     def grad_norm(self) -> float:
         """The Euclidean norm of all gradients, accumulated in float64."""
@@ -155,7 +161,7 @@ class Optimizer:
         self._check(0 <= lr < math.inf, f"lr is {lr} at step {self.steps}; expected 0 or more")
         self._check(clip is None or clip > 0, f"clip is {clip}; expected a positive norm, or None")
         for name, x in self.parameters.items():
-            packed = x.grad is not None and x.grad.base is self.grad and x.data.base is self.data
+            packed = x.grad is not None and x.grad.base is self._grad and x.data.base is self.data
             if not (packed and x.requires_grad):
                 raise RuntimeError(
                     f"{type(self).__name__}.step: {name} or its gradient was replaced, or it was "

@@ -14,7 +14,6 @@ from __future__ import annotations
 from typing import Any
 
 import numba
-import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.core.compiler import Flags, compile_internal
@@ -77,7 +76,7 @@ def _run_tasks(typingctx, task, count, arguments, work=None):
         alone = builder.or_(few, builder.icmp_signed("==", count, _I64(1)))
         with builder.if_else(alone) as (one, several):
             with one:
-                first = cgutils.alloca_once_value(builder, _I64(0))
+                first = cgutils.alloca_once(builder, _I64)
                 builder.store(_I64(0), first)
                 unknown = builder.bitcast(closure, _BYTES)
                 builder.call(worker, [_I64(0), _I64(1), count, first, unknown])
@@ -166,13 +165,28 @@ def _compiled(context, dispatcher, kinds):
 def _call(typingctx, function, worker, workers, count, queues, closure):
     def generate(context, builder, signature, values):
         function, *numbers, queues, closure = values
-        queues = context.make_array(signature.args[4])(context, builder, queues).data
         function = builder.inttoptr(function, _WORKER.as_pointer())
-        builder.call(function, [*numbers, queues, builder.inttoptr(closure, _BYTES)])
+        places = [builder.inttoptr(queues, _I64.as_pointer()), builder.inttoptr(closure, _BYTES)]
+        builder.call(function, [*numbers, *places])
         return context.get_dummy_value()
 
     n = types.intp
-    return types.void(n, n, n, n, queues, n), generate
+    return types.void(n, n, n, n, n, n), generate
+
+
+@intrinsic
+def _queues(typingctx, workers, count):
+    """The first task of each share, in the caller's frame: on the heap they would split it."""
+
+    def generate(context, builder, signature, values):
+        workers, count = values
+        queues = builder.alloca(_I64, builder.mul(workers, _I64(_LINE)))
+        with cgutils.for_range(builder, workers) as share:
+            first = builder.sdiv(builder.mul(share.index, count), workers)
+            builder.store(first, builder.gep(queues, [builder.mul(share.index, _I64(_LINE))]))
+        return builder.ptrtoint(queues, _I64)
+
+    return types.intp(types.intp, types.intp), generate
 
 
 @intrinsic
@@ -192,9 +206,7 @@ def _threads(typingctx):
 @numba.njit(parallel=True)
 def _loop(function, closure, count):
     workers = min(count, _threads())
-    queues = np.empty(workers * _LINE, np.int64)
-    for share in range(workers):
-        queues[share * _LINE] = share * count // workers
+    queues = _queues(workers, count)
     for worker in numba.prange(workers):
         _call(function, worker, workers, count, queues, closure)
 

@@ -34,10 +34,11 @@ class Tensor(Operators):
     arrays raises TypeError; Python and NumPy scalars adapt.
     """
 
-    __slots__ = ("data", "grad", "requires_grad", "node", "version", "__weakref__")
+    __slots__ = ("data", "_grad", "_is_zero", "requires_grad", "node", "version", "__weakref__")
 
     data: np.ndarray
-    grad: np.ndarray | None
+    _grad: Any
+    _is_zero: bool  # the gradient, whatever its array holds
     node: Node | None  # what made it; None for a leaf
     version: int  # counts updates in place, which only optimizers and loading make
 
@@ -54,6 +55,24 @@ class Tensor(Operators):
         self.grad = self.node = None
         self.requires_grad = requires_grad
         self.version = 0
+
+    @property
+    def grad(self) -> np.ndarray | None:
+        if self._is_zero:
+            self._grad.fill(0)
+            self._is_zero = False
+        return self._grad
+
+    @grad.setter
+    def grad(self, gradient: np.ndarray | None) -> None:
+        self._grad = gradient
+        self._is_zero = False
+
+    def zero_grad(self) -> None:
+        """Zeros in the gradient's place, written when somebody looks; if nobody does, the first
+        gradient to come is written there, and need not be added to anything.
+        """
+        self._is_zero = self._grad is not None
 
     def detach(self) -> Tensor:
         """The same value, cut off from its past."""
@@ -86,8 +105,8 @@ def _wrap(value: Any) -> Tensor:
     """A new leaf around what an op computed, without the constructor's checks."""
     tensor = object.__new__(Tensor)
     tensor.data = np.asarray(value)
-    tensor.grad = tensor.node = None
-    tensor.requires_grad = False
+    tensor._grad = tensor.node = None
+    tensor._is_zero = tensor.requires_grad = False
     tensor.version = 0
     return tensor
 
@@ -129,9 +148,9 @@ def op(function: Callable | None = None, *, branch: Callable | None = None) -> A
 
     ``vjp(dy)`` returns a tuple with an entry for each leading argument: the gradient, None, or a
     function without arguments that computes it, called only if somebody needs it.  A ``partial``,
-    given an array, adds to it instead: a leaf's gradient takes no detour.  Gradients may still have
-    the shape the inputs were broadcast to.  ``branch`` tells the piece of a piecewise function that
-    its arguments fall on (relu: x > 0): finite differences must keep to one piece.
+    given an array and whether to add, puts it there: no detour.  Gradients may still have the shape
+    the inputs were broadcast to.  ``branch`` tells the piece of a piecewise function that its
+    arguments fall on (relu: x > 0): finite differences must keep to one piece.
     """
     if function is None:
         return lambda f: op(f, branch=branch)
@@ -243,10 +262,13 @@ def _past(node: Node) -> list[Node]:
 
 
 def _keep(tensor: Tensor, gradient: np.ndarray) -> None:
-    if tensor.grad is None:
+    if tensor._grad is None:
         tensor.grad = gradient.copy()
+    elif tensor._is_zero:
+        np.copyto(tensor._grad, gradient)
+        tensor._is_zero = False
     else:
-        kernels.add(tensor.grad, gradient, tensor.grad)
+        kernels.add(tensor._grad, gradient, tensor._grad)
 
 
 def _pull(node: Node, cotangent: np.ndarray) -> list[tuple[Node | Tensor, np.ndarray]]:
@@ -259,9 +281,10 @@ def _pull(node: Node, cotangent: np.ndarray) -> list[tuple[Node | Tensor, np.nda
         if position >= len(entries):
             raise TypeError(f"{node.name}: its pullback has no entry for argument {position}")
         entry = entries[position]
-        into = x.grad if isinstance(x, Tensor) and observer is None else None
-        if into is not None and isinstance(entry, functools.partial):
-            entry(into)
+        direct = observer is None and isinstance(entry, functools.partial)
+        if direct and isinstance(x, Tensor) and x._grad is not None:
+            entry(x._grad, not x._is_zero)
+            x._is_zero = False
             continue
         entry = entry() if callable(entry) else entry
         if entry is not None:

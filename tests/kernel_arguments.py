@@ -145,9 +145,14 @@ def _layer_norm_vjp(draw):
 
 @st.composite
 def begun(draw, shape, dtype):
-    """A sum that has begun, in the order of C or of Fortran; or None."""
+    """Where a result goes, and whether to add it there: an array in one of two orders, or None.
+
+    What is not added to is nothing to reckon with.
+    """
     x = np.random.default_rng(draw(seeds)).normal(size=shape).astype(dtype)
-    return draw(st.sampled_from([None, x, x.copy(order="F")]))
+    if not (add := draw(st.booleans())):
+        x[...] = np.nan
+    return draw(st.sampled_from([None, x, x.copy(order="F")])), add
 
 
 # indices
@@ -160,7 +165,7 @@ def _embedding_vjp(draw):
     ids = ids.astype(draw(st.sampled_from([np.int64, np.int32, np.uint8])))
     dtype = draw(dtypes)
     ids = in_layout(ids, draw(layouts))
-    return draw(arrays((N, C), dtype)), ids, count, draw(begun((count, C), dtype))
+    return draw(arrays((N, C), dtype)), ids, count, *draw(begun((count, C), dtype))
 
 
 @arguments_of("cross_entropy")
@@ -202,7 +207,7 @@ def _matmul(draw):
     lead = draw(hnp.mutually_broadcastable_shapes(num_shapes=2, max_dims=2, min_side=0, max_side=3))
     dtype, (first, second) = draw(dtypes), lead.input_shapes
     a, b = draw(matrices((*first, M, K), dtype)), draw(matrices((*second, K, N), dtype))
-    return a, b, draw(begun((*lead.result_shape, M, N), dtype))
+    return a, b, *draw(begun((*lead.result_shape, M, N), dtype))
 
 
 @arguments_of("linear")
@@ -260,12 +265,6 @@ def _add(draw):
 def _sum_of_squares(draw):
     size = draw(st.sampled_from([0, 1, LONG, 40_000 if COMPILED else LONG]))
     return (draw(arrays((size,), draw(dtypes))),)
-
-
-@arguments_of("clear")
-def _clear(draw):
-    (x,) = draw(ARGUMENTS["sum_of_squares"])
-    return (x.astype(x.dtype.newbyteorder("=")),)
 
 
 @arguments_of("adamw")

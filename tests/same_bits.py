@@ -103,7 +103,6 @@ def cases(name, dtype):
         "batch_norm": lambda: [(image, *channels, more, True) for more in (None, 2 * image)],
         "batch_norm_vjp": lambda: [(image, -image, image, *channels[:3], True, False)],
         "channel_moments": lambda: [(image,)],
-        "clear": lambda: [(param,)],
         "column_sums": lambda: [(x,)],
         "conv2d": lambda: [(x, w, *options) for _, x, w, options in convolutions(normal)],
         "conv2d_dweight": lambda: [

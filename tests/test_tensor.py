@@ -85,6 +85,30 @@ def test_gradients_add_up_over_backwards_and_in_place():
         np.testing.assert_array_equal(buffer, 3 * n)
 
 
+def test_a_gradient_set_to_zero_is_zero_whenever_one_looks():
+    x, w, unused = leaf(1.0, 2.0), Tensor(np.eye(2), requires_grad=True), leaf(3.0)
+    unused.zero_grad()
+    assert unused.grad is None  # there was none
+    buffers = [np.full(z.shape, np.nan) for z in (x, w, unused)]
+    for z, buffer in zip((x, w, unused), buffers, strict=True):
+        z.grad = buffer
+    for n in (1, 1, 2):
+        if n == 1:
+            for z in (x, w, unused):
+                z.zero_grad()
+        (ops.linear(x, w) + x).sum().backward()
+        np.testing.assert_array_equal(x.grad, [2 * n, 2 * n])
+        np.testing.assert_array_equal(w.grad, [[n, 2 * n], [n, 2 * n]])
+        assert x.grad is buffers[0] and w.grad is buffers[1] and unused.grad is buffers[2]
+        assert unused.grad == [0]
+    x.zero_grad()
+    x.grad += 1
+    assert x.grad.tolist() == [1, 1] and x.grad is buffers[0]
+    x.zero_grad()
+    x.grad = np.array([5.0, 5.0])
+    assert x.grad.tolist() == [5, 5]
+
+
 def test_gradients_never_share_memory():
     x, y = leaf(1.0), leaf(2.0)
     dy = np.ones(1)
@@ -272,12 +296,12 @@ def test_thunks_run_only_where_somebody_needs_them(scratch):
     assert ran == ["a", "c"]
 
 
-def test_a_partial_adds_to_the_gradient_that_a_leaf_has(scratch):
+def test_a_partial_puts_its_gradient_where_a_leaf_has_one(scratch):
     given = []
 
-    def gradient(dy, into=None):
-        given.append(into)
-        return 2 * dy if into is None else np.add(into, 2 * dy, out=into)
+    def gradient(dy, out=None, add=False):
+        given.append((out, add))
+        return 2 * dy if out is None else np.add(out if add else 0, 2 * dy, out=out)
 
     @op
     def twice(x):
@@ -292,7 +316,12 @@ def test_a_partial_adds_to_the_gradient_that_a_leaf_has(scratch):
     with observing(Observer()):  # who looks on shall see the gradient itself
         twice(x).backward()
     assert x.grad is first and x.grad == 10
-    assert [into is first for into in given] == [False, True, False, True, False]
+    x.zero_grad()
+    twice(x).backward()
+    assert x.grad is first and x.grad == 2
+    places = [None, first, None, first, None, first]
+    assert all(out is place for (out, _), place in zip(given, places, strict=True))
+    assert [add for out, add in given if out is first] == [True, True, False]
 
 
 def test_a_pullback_may_have_no_gradient_for_an_input(scratch):

@@ -12,7 +12,7 @@ from .dropout import dropout
 from .embedding import embedding_vjp
 from .linalg import FEW_ROWS, einsum, linear, matmul
 from .norm import layer_norm, layer_norm_vjp
-from .optimizer import adamw, clear, sum_of_squares
+from .optimizer import adamw, sum_of_squares
 from .patches import fold, unfold, windows_of
 from .pool import max_pool, max_pool_vjp, window_sums, window_sums_vjp
 from .resize import FILTERS, resize_matrix
@@ -33,7 +33,6 @@ __all__ = [
     "batch_norm",
     "batch_norm_vjp",
     "channel_moments",
-    "clear",
     "column_sums",
     "conv2d",
     "conv2d_dweight",

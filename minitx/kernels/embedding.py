@@ -9,20 +9,20 @@ import numpy as np
 
 from ..jit import COMPILED, compiled, jit, kernel
 from ..tasks import run_tasks
-from .sums import holds
+from .sums import holds, put
 
 _COLUMNS = 32  # table columns that one task owns, so that no two add to the same place
 
 
-def embedding_vjp_ref(dy, ids, count, add_to=None):
+def embedding_vjp_ref(dy, ids, count, out=None, add=False):
     """dtable[ids[n]] += dy[n].  dy: (N, C), ids: (N,) integers in [0, count) -> dtable (count, C)
 
-    add_to: an array that dtable is added to, and that is returned.
+    out: an array for it, which is returned; if ``add``, dtable is added to what is there.
     Raises IndexError as NumPy's indexing does.
     """
     dtable = np.zeros((count, dy.shape[1]), dy.dtype)
     np.add.at(dtable, ids, dy)
-    return dtable if add_to is None else np.add(add_to, dtable, out=add_to)
+    return dtable if out is None else put(dtable, out, add)
 
 
 @jit
@@ -48,17 +48,19 @@ def _add_rows(dy, ids, order, out):
     run_tasks(_add_columns, (dy.shape[1] + _COLUMNS - 1) // _COLUMNS, (dy, ids, order, out))
 
 
-def embedding_vjp_jit(dy, ids, count, add_to=None):
+def embedding_vjp_jit(dy, ids, count, out=None, add=False):
     if ids.size and not -count <= ids.min() <= ids.max() < count:
         raise IndexError(f"embedding_vjp: an id is outside the table of {count} rows")
-    if add_to is None:
-        add_to = np.zeros((count, dy.shape[1]), dy.dtype.newbyteorder("="))
-    if not (COMPILED and holds(add_to, dy, (count, dy.shape[1]))):
-        return embedding_vjp_ref(dy, ids, count, add_to)
+    if out is None:
+        out, add = np.empty((count, dy.shape[1]), dy.dtype.newbyteorder("=")), False
+    if not (COMPILED and holds(out, dy, (count, dy.shape[1]))):
+        return embedding_vjp_ref(dy, ids, count, out, add)
+    if not add:
+        out.fill(0)
     ids = ids.astype(np.int64) % max(1, count)
     order = np.argsort(ids, kind="stable")
-    _add_rows(dy, ids[order], order, add_to)
-    return add_to
+    _add_rows(dy, ids[order], order, out)
+    return out
 
 
 _add_rows = compiled(_add_rows)

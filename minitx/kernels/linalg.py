@@ -1,11 +1,12 @@
 """Matrix products, with a layer's bias and activation applied while the result is in cache.
 
-The twin does not call a library: it cuts the result into strips along its longer side, by its shape
-alone, so that bits do not depend on the number of threads, and each strip into tiles that stay in
-registers (simd.py).  The order of loops is that of Goto and van de Geijn (2008), "Anatomy of
-High-Performance Matrix Multiplication", with rows and columns exchanged: a few rows of a stay in
-the first cache, some columns of b in the second, and the result is written along its rows.  What
-only one strip reads is packed by the thread that reads it; the other side, the smaller one, by all.
+The twin does not call a library: it cuts the result into strips, by its shape alone, so that bits
+do not depend on the number of threads, and each strip into tiles that stay in registers (simd.py).
+They divide the longer side, unless that has only few tiles to share out.  The order of loops is
+that of Goto and van de Geijn (2008), "Anatomy of High-Performance Matrix Multiplication", with rows
+and columns exchanged: a few rows of a stay in the first cache, some columns of b in the second, and
+the result is written along its rows.  What only one strip reads is packed by the thread that reads
+it; the other side by all.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ from ..packing import pack_columns, pack_rows
 from ..simd import ROWS, TILE_BYTES, multiply_tile, row, wide_vectors, width_of
 from ..tasks import run_tasks
 from .activation import activate_ref, activate_row
-from .sums import holds
+from .sums import holds, put
 
 _DEPTH = 384  # of a part of the sum: so much of some rows of a fits into the first cache
 _STRIPS = 32  # to share out evenly, even among cores of different speed
+_FEW_TILES = 6  # beside each other: fewer cannot be shared out evenly, so rows are
 _MOST_ROWS, _MOST_COLUMNS = 192, 256  # of a strip: so much of b fits into the second
 _NEAR_COLUMNS = 1024 // TILE_BYTES  # tiles that share rows of a while these are in the first cache
 _NEAR = 64  # rows packed together: near enough for the first cache and its table of pages
@@ -33,13 +35,13 @@ _COLUMNS = 64  # that a task takes of a product with few rows
 _NATIVE = {char: np.dtype(char) for char in "fd"}
 
 
-def matmul_ref(a, b, add_to=None):
+def matmul_ref(a, b, out=None, add=False):
     """(..., M, K) @ (..., K, N) -> (..., M, N), leading axes broadcast; both have two at least.
 
-    add_to: an array that the product is added to, and that is returned.
+    out: an array for it, which is returned; if ``add``, the product is added to what is there.
     """
     product = np.matmul(a, b)
-    return product if add_to is None else np.add(add_to, product, out=add_to)
+    return product if out is None else put(product, out, add)
 
 
 def _compiles(a, b):
@@ -47,14 +49,14 @@ def _compiles(a, b):
     return COMPILED and a.dtype == b.dtype and a.dtype.char in _NATIVE
 
 
-def matmul_jit(a, b, add_to=None):
+def matmul_jit(a, b, out=None, add=False):
     (M, K), N = a.shape[-2:], b.shape[-1]
     if not _compiles(a, b) or K != b.shape[-2]:
-        return matmul_ref(a, b, add_to)
-    if add_to is not None:
-        if a.ndim == b.ndim == 2 and holds(add_to, a, (M, N)):
-            return _product(_as_batch(a), _as_batch(b), None, 0, add_to)[0][0]
-        return np.add(add_to, matmul_jit(a, b), out=add_to)
+        return matmul_ref(a, b, out, add)
+    if out is not None:
+        if a.ndim == b.ndim == 2 and holds(out, a, (M, N)):
+            return _product(_as_batch(a), _as_batch(b), None, 0, out, add)[0][0]
+        return put(matmul_jit(a, b), out, add)
     if a.ndim == b.ndim == 2:
         return _product(_as_batch(a), _as_batch(b), None, 0)[0][0]
     if b.ndim == 2 and a.ndim > 2 and a.flags.c_contiguous:
@@ -101,16 +103,16 @@ def _finish(bias, activation, y, z, b, i0, i1, j0, j1):
             activate_row(activation, z_row, row(y, i, j0, j1))
 
 
-def _product(a, b, bias, activation, add_to=None):
+def _product(a, b, bias, activation, out=None, add=False):
     """(batch, M, K) @ (batch, K, N), then a bias or None, then an activation."""
     (batch, M, _), N = a.shape, b.shape[2]
-    z = np.empty((batch, M, N), _NATIVE[a.dtype.char]) if add_to is None else add_to[None]
+    z = np.empty((batch, M, N), _NATIVE[a.dtype.char]) if out is None else out[None]
     y = np.empty_like(z) if activation else z
     bias = np.empty(0, z.dtype) if bias is None else bias
-    if M <= FEW_ROWS and add_to is None and (bT := b.swapaxes(1, 2)).flags.c_contiguous:
+    if M <= FEW_ROWS and not add and (bT := b.swapaxes(1, 2)).flags.c_contiguous:
         _few_rows(a, bT, bias, activation, y, z)
     else:
-        _tiles(a, a.swapaxes(1, 2), b, bias, activation, y, z, add_to is not None)
+        _tiles(a, a.swapaxes(1, 2), b, bias, activation, y, z, add)
     return y, z
 
 
@@ -220,13 +222,14 @@ def _do_strip(
 def _strips(batch, M, N, itemsize):
     """How many strips of rows, and how many of columns: one of the two is 1."""
     tiles, least = (M + ROWS - 1) // ROWS, (M + _MOST_ROWS - 1) // _MOST_ROWS
-    if M < N:
-        tiles = (N * itemsize + TILE_BYTES - 1) // TILE_BYTES
-        least = (N + _MOST_COLUMNS - 1) // _MOST_COLUMNS
+    columns = (N * itemsize + TILE_BYTES - 1) // TILE_BYTES
+    wide = M < N and (columns >= _FEW_TILES or columns >= tiles)
+    if wide:
+        tiles, least = columns, (N + _MOST_COLUMNS - 1) // _MOST_COLUMNS
     strips = max(1, least)
     if batch < _STRIPS:
         strips = min(max(1, tiles), (strips + _STRIPS - 1) // _STRIPS * _STRIPS)
-    return (1, strips) if M < N else (strips, 1)
+    return (1, strips) if wide else (strips, 1)
 
 
 @jit(strided="a aT b")

@@ -1,4 +1,4 @@
-"""One pass over flat buffers: gradients set to zero, the norm of all, and AdamW.
+"""One pass over flat buffers: the norm of all gradients, and AdamW.
 
 AdamW: Loshchilov and Hutter 2019, algorithm 2.
 """
@@ -7,35 +7,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..jit import COMPILED, compiled, jit, kernel
+from ..jit import compiled, jit, kernel
 from ..simd import wide_vectors
 from ..tasks import run_tasks
 
 _CHUNK = 16384  # elements of one task; fixed, so that sums are, too
-
-
-def clear_ref(x):
-    """Sets x, (N,), to zero in place, and returns it."""
-    x.fill(0)
-    return x
-
-
-def clear_jit(x):
-    native = x.dtype.char in "fd" and x.dtype.isnative
-    if not (COMPILED and native and x.flags.carray and x.ndim == 1):
-        return clear_ref(x)
-    _clear(x)
-    return x
-
-
-@jit
-def _clear_chunk(task, x):
-    x[task * _CHUNK : (task + 1) * _CHUNK] = x.dtype.type(0)
-
-
-@jit
-def _clear(x):
-    run_tasks(_clear_chunk, (x.size + _CHUNK - 1) // _CHUNK, (x,))
 
 
 def sum_of_squares_ref(x):
@@ -110,7 +86,6 @@ def _adamw(param, grad, m, v, scale, lr, beta1, beta2, eps, weight_decay, step):
     run_tasks(_adamw_chunk, (param.size + _CHUNK - 1) // _CHUNK, (param, grad, m, v, *settings))
 
 
-_clear, _adamw = compiled(_clear), compiled(_adamw)
-clear = kernel(clear_ref, clear_jit)
+_adamw = compiled(_adamw)
 sum_of_squares = kernel(sum_of_squares_ref, sum_of_squares_jit)
 adamw = kernel(adamw_ref, adamw_jit)

@@ -77,10 +77,17 @@ def add_jit(a, b, out=None):
     return out
 
 
-def holds(total, like, shape):
-    """Whether machine code can add to ``total`` numbers of that shape and of the dtype of like."""
-    fits = total.shape == shape and total.dtype == like.dtype.newbyteorder("=")
-    return fits and total.flags.carray
+def holds(out, like, shape):
+    """Whether machine code can put numbers of that shape and of the dtype of ``like`` there."""
+    return out.shape == shape and out.dtype == like.dtype.newbyteorder("=") and out.flags.carray
+
+
+def put(x, out, add):
+    """x in ``out``, which is returned; if ``add``, x is added to what is there."""
+    if add:
+        return np.add(out, x, out=out)
+    out[...] = x
+    return out
 
 
 def _alike(arrays):

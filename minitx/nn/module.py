@@ -113,7 +113,7 @@ class Module:
         """Forget all gradients; those that an optimizer has packed are zeroed where they are."""
         for _, x in self.named_tensors():
             if x.grad is not None and x.grad.base is not None:
-                x.grad[...] = 0
+                x.zero_grad()
             else:
                 x.grad = None
 
