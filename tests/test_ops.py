@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import numpy as np
 import pytest
 import strategies_images  # noqa: F401  (registers itself)
@@ -320,3 +322,41 @@ def test_powers_of_zero_have_their_derivative(exponent):
     x = Tensor(np.zeros(3), requires_grad=True)
     (x**exponent).backward(np.ones(3))
     np.testing.assert_array_equal(x.grad, np.equal(exponent, 1) * np.ones(3))
+
+
+SIZES_ONLY = {  # ops whose pullbacks need of x its size alone
+    "astype": lambda x: ops.astype(x, np.float32),
+    "avg_pool2d": lambda x: ops.avg_pool2d(x, 2),
+    "concatenate": lambda x: ops.concatenate([x, x], axis=1),
+    "getitem": lambda x: x[:, [0, 0]],
+    "max_pool2d": lambda x: ops.max_pool2d(x, 2),
+    "mean": lambda x: x.mean(axis=2),
+    "pad": lambda x: ops.pad(x, 1),
+    "reshape": lambda x: x.transpose(3, 2, 1, 0).reshape(-1),  # a copy
+    "sum": lambda x: x.sum(),
+    "unfold": lambda x: ops.unfold(x, 2),
+}
+
+
+@pytest.mark.parametrize("name", sorted(SIZES_ONLY))
+def test_a_pullback_keeps_no_array_for_its_size(name):
+    x = Tensor(np.ones((2, 3, 4, 4)), requires_grad=True) * 2.0
+    seen = weakref.ref(x.data)
+    y = SIZES_ONLY[name](x)
+    del x
+    assert seen() is None
+    y.backward(np.ones(y.shape))
+
+
+@pytest.mark.parametrize("kernels", KERNELS)
+def test_a_product_does_not_keep_its_value(kernels):
+    x, weight = Tensor(np.ones((7, 5)), requires_grad=True), Tensor(np.ones((6, 5)))
+    with use_kernels(kernels):
+        for product in (lambda: ops.linear(x, weight)), (lambda: x @ weight.numpy().T):
+            y = product()
+            owner = y.data
+            while owner.base is not None:
+                owner = owner.base
+            seen, node = weakref.ref(owner), y.node
+            del y, owner
+            assert node is not None and seen() is None

@@ -128,4 +128,5 @@ def astype(x, dtype):
     dtype = np.dtype(dtype)
     if dtype.kind != "f":
         raise TypeError(f"astype: {dtype} has no gradient; use tensor.numpy().astype({dtype})")
-    return x.astype(dtype), lambda dy: (dy.astype(x.dtype),)
+    before = x.dtype
+    return x.astype(dtype), lambda dy: (dy.astype(before),)

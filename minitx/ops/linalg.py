@@ -28,11 +28,12 @@ def matmul(a, b):
         )
     rows = a[None, :] if a.ndim == 1 else a
     columns = b[:, None] if b.ndim == 1 else b
-    full = kernels.matmul(rows, columns)
-    kept = full.shape[:-2] + full.shape[-2:-1] * (a.ndim > 1) + full.shape[-1:] * (b.ndim > 1)
+    y = kernels.matmul(rows, columns)
+    full = y.shape
+    kept = full[:-2] + full[-2:-1] * (a.ndim > 1) + full[-1:] * (b.ndim > 1)
 
     def vjp(dy):
-        dy = dy.reshape(full.shape)
+        dy = dy.reshape(full)
 
         def da():
             gradient = kernels.matmul(dy, _mT(columns))
@@ -44,7 +45,7 @@ def matmul(a, b):
 
         return da, db
 
-    return full.reshape(kept), vjp
+    return y.reshape(kept), vjp
 
 
 @op
@@ -108,6 +109,7 @@ def linear(x, weight, bias=None, activation="identity"):
     count = math.prod(x.shape[:-1])
     rows = x.reshape(count, I)
     y, slope = kernels.linear(rows, weight, bias, index)
+    slope = slope if index else None  # it is y itself, which the pullback must not keep
 
     def vjp(dy):
         dz, dbias = dy.reshape(count, O), lambda: kernels.column_sums(dz)

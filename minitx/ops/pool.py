@@ -30,8 +30,8 @@ def max_pool2d(x, kernel, stride=None, padding=0):
     stride: the kernel, unless given.  Padding is never the largest.
     """
     geometry = _geometry("max_pool2d", x, kernel, stride, padding)
-    y, taps = kernels.max_pool(x, *geometry)
-    return y, lambda dy: (kernels.max_pool_vjp(dy, taps, x.shape[2:], *geometry),)
+    (y, taps), size = kernels.max_pool(x, *geometry), x.shape[2:]
+    return y, lambda dy: (kernels.max_pool_vjp(dy, taps, size, *geometry),)
 
 
 @op
@@ -42,9 +42,9 @@ def avg_pool2d(x, kernel, stride=None, padding=0, count_pads=True):
     the sum is divided by the number of true ones.
     """
     geometry = _geometry("avg_pool2d", x, kernel, stride, padding)
-    count = x.dtype.type(geometry[0][0] * geometry[0][1])
+    count, size = x.dtype.type(geometry[0][0] * geometry[0][1]), x.shape[2:]
     if not count_pads:
-        ones = np.ones((1, 1, *x.shape[2:]), x.dtype)
+        ones = np.ones((1, 1, *size), x.dtype)
         count = kernels.window_sums(ones, *geometry)
     y = kernels.window_sums(x, *geometry) / count
-    return y, lambda dy: (kernels.window_sums_vjp(dy / count, x.shape[2:], *geometry),)
+    return y, lambda dy: (kernels.window_sums_vjp(dy / count, size, *geometry),)

@@ -38,16 +38,16 @@ def _stretch(y, axis, keepdims, shape):
 @op
 def sum(x, axis=None, keepdims=False):  # noqa: A001
     """The sum of the elements."""
-    y = _accurate(np.sum, x, axis, keepdims)
-    return y, lambda dy: (_stretch(dy, axis, keepdims, x.shape),)
+    y, shape = _accurate(np.sum, x, axis, keepdims), x.shape
+    return y, lambda dy: (_stretch(dy, axis, keepdims, shape),)
 
 
 @op
 def mean(x, axis=None, keepdims=False):
     """The sum of the elements over their number."""
-    y = _accurate(np.mean, x, axis, keepdims)
+    y, shape = _accurate(np.mean, x, axis, keepdims), x.shape
     count = x.dtype.type(_count(x, axis))
-    return y, lambda dy: (_stretch(dy / count, axis, keepdims, x.shape),)
+    return y, lambda dy: (_stretch(dy / count, axis, keepdims, shape),)
 
 
 @op

@@ -14,7 +14,8 @@ def reshape(x, *shape):
     """reshape(x, 2, -1) or reshape(x, (2, -1))."""
     if len(shape) == 1 and not isinstance(shape[0], int | np.integer):
         shape = tuple(shape[0])
-    return x.reshape(shape), lambda dy: (dy.reshape(x.shape),)
+    before = x.shape
+    return x.reshape(shape), lambda dy: (dy.reshape(before),)
 
 
 @op
@@ -23,11 +24,8 @@ def transpose(x, *axes):
     if len(axes) == 1 and not isinstance(axes[0], int | np.integer):
         axes = axes[0]
     axes = tuple(axes) if axes else tuple(reversed(range(x.ndim)))
-
-    def vjp(dy):
-        return (dy.transpose(np.argsort(np.asarray(axes, int) % max(x.ndim, 1))),)
-
-    return x.transpose(axes), vjp
+    ndim = max(x.ndim, 1)
+    return x.transpose(axes), lambda dy: (dy.transpose(np.argsort(np.asarray(axes, int) % ndim)),)
 
 
 @op
@@ -52,8 +50,10 @@ def getitem(x, index):
     A place taken twice gets both gradients.
     """
 
+    shape = x.shape
+
     def vjp(dy):
-        dx = np.zeros_like(x)
+        dx = np.zeros(shape, dy.dtype)
         if _is_basic(index):
             dx[index] = dy
         else:
@@ -109,15 +109,17 @@ def _place(xs):
 @op
 def _concatenate(*xs, axis):
     y = _side_by_side(xs, axis)
+    y = np.concatenate(xs, axis=axis) if y is None else y
+    sizes = [x.shape[axis] for x in xs]
 
     def vjp(dy):
         before, pieces, end = (slice(None),) * (axis % dy.ndim), [], 0
-        for x in xs:
-            start, end = end, end + x.shape[axis]
+        for size in sizes:
+            start, end = end, end + size
             pieces.append(dy[before + (slice(start, end),)])
         return tuple(pieces)
 
-    return np.concatenate(xs, axis=axis) if y is None else y, vjp
+    return y, vjp
 
 
 def concatenate(xs, axis=0) -> Tensor:
