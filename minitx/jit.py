@@ -279,8 +279,8 @@ class Kernel:
         for i in self.rows:
             folded[i] = args[i].reshape(count, args[i].shape[-1])
         out = self.twin(*folded)
-        if isinstance(out, tuple):
-            return tuple(_unfold(o, lead) for o in out)
+        if type(out) is tuple:
+            return tuple([_unfold(o, lead) for o in out])
         return _unfold(out, lead)
 
     def __repr__(self) -> str:

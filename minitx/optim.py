@@ -168,7 +168,7 @@ class Optimizer:
                     "frozen, since the optimizer packed it; use zero_grad(), and convert and "
                     "freeze before making the optimizer"
                 )
-        norm = self.grad_norm()
+        norm = math.sqrt(kernels.sum_of_squares(self._grad))
         if not math.isfinite(norm):
             raise FloatingPointError(f"{type(self).__name__}.step: the gradients' norm is {norm}")
         self.steps += 1
@@ -228,7 +228,7 @@ class SGD(Optimizer):
     def _update(self, lr, scale):
         u, real = self.buffers["momentum"], self.data.dtype.type
         u *= real(self.momentum)
-        u += self.grad * real(scale)
+        u += self._grad * real(scale)
         for part, decays, lr_scale in self.groups:
             x, rate = self.data[part], lr * lr_scale
             if decays:
@@ -266,7 +266,7 @@ class AdamW(Optimizer):
         for part, decays, lr_scale in self.groups:
             moments, decay = (m[part], v[part]), float(self.weight_decay) if decays else 0.0
             settings = scale, lr * lr_scale, *self.betas, self.eps, decay, self.steps
-            kernels.adamw(self.data[part], self.grad[part], *moments, *settings)
+            kernels.adamw(self.data[part], self._grad[part], *moments, *settings)
 
 
 class EMA:

@@ -65,6 +65,10 @@ def self_attend(qkv, heads, *more, **options):
     return np.concatenate(list(attend(q, k, v, *more, **options).swapaxes(0, 1)), axis=2)
 
 
+def positive_features(along, x):
+    return np.exp(along - (x**2).sum(axis=-1, keepdims=True) / 2) / along.shape[-1] ** 0.5
+
+
 def linear(x, weight, bias, activation):
     z = np.einsum("...i,oi->...o", x, weight) + (0 if bias is None else bias)
     if activation.startswith("gelu"):
@@ -100,6 +104,7 @@ VALUES = {
     "multiply": lambda a, b: a * b,
     "negative": lambda x: -x,
     "pad": lambda x, width, value: np.pad(x, width, constant_values=value),
+    "positive_features": positive_features,
     "power": lambda a, b: np.exp(b * np.log(a)),
     "relu": lambda x: x * (x > 0),
     "reshape": lambda x, *shape: x.reshape(*shape),

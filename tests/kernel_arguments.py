@@ -143,6 +143,18 @@ def _layer_norm_vjp(draw):
     return dy, x, weight, in_layout(mean, draw(layouts)), in_layout(rstd, draw(layouts))
 
 
+@arguments_of("positive_features")
+def _positive_features(draw):
+    shape, m, dtype = draw(row_shapes()), draw(st.integers(1, 40)), draw(dtypes)
+    return draw(arrays((*shape[:-1], m), dtype, size=3)), draw(arrays(shape, dtype))
+
+
+@arguments_of("positive_features_vjp")
+def _positive_features_vjp(draw):
+    along, x = draw(ARGUMENTS["positive_features"])
+    return draw(arrays(along.shape, x.dtype.type)), x, along
+
+
 @st.composite
 def begun(draw, shape, dtype):
     """Where a result goes, and whether to add it there: an array in one of two orders, or None.

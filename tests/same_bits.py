@@ -127,6 +127,8 @@ def cases(name, dtype):
         "matmul": lambda: matrix_pairs(normal),
         "max_pool": lambda: [pooling(normal)[0]],
         "max_pool_vjp": lambda: [pooling(normal)[1]],
+        "positive_features": lambda: [(x[:, :32], x)],
+        "positive_features_vjp": lambda: [(dy[:, :32], x, x[:, :32])],
         "softmax": lambda: [(x,)],
         "softmax_vjp": lambda: [(dy, K.softmax.ref(x))],
         "sum_of_squares": lambda: [(grad,)],

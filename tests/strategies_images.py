@@ -6,7 +6,7 @@ import numpy as np
 from formulas_images import batch_norm
 from hypothesis import assume
 from hypothesis import strategies as st
-from strategies import arrays, strategy_for
+from strategies import arrays, shapes, strategy_for
 
 from minitx.kernels import windows_of
 
@@ -98,3 +98,9 @@ def _batch_norm(draw, name):
     if activation == "relu":  # a kink at 0: away from it
         assume(np.abs(batch_norm(*args[:4], "identity", *args[5:])).min(initial=1) > 1e-3)
     return args, {}
+
+
+@strategy_for("positive_features")
+def _positive_features(draw, name):
+    lead, m = draw(shapes(max_dims=2)), draw(st.integers(1, 4))
+    return (draw(arrays((*lead, m))), draw(arrays((*lead, draw(st.integers(0, 3)))))), {}

@@ -17,6 +17,7 @@ ROOT = pathlib.Path(minitx.__file__).parent
 HOUSE = """
     0  .                coretype memory threads jitcache jit simd packing tasks
     1  kernels          scalar sums activation embedding linalg norm optimizer softmax dropout
+    1  kernels          features
     1  kernels          patches resize pool batch_norm conv_blocks conv
     1  kernels          attention_tiles attention_heads attention decode
     1  .                observer operators

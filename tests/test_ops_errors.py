@@ -63,6 +63,8 @@ ERRORS = [
     (ValueError, r"linear: bias \(3,\)", lambda: ops.linear(f(2, 3), f(4, 3), f(3))),
     (ValueError, "linear: unknown .*'tanh'", lambda: ops.linear(f(2, 3), f(4, 3), None, "tanh")),
     (ValueError, "linear: .* identity, relu", lambda: ops.linear(f(2, 3), f(4, 3), f(4), None)),
+    (ValueError, "positive_features: ", lambda: ops.positive_features(f(2, 3), f(4, 3))),
+    (ValueError, "positive_features: ", lambda: ops.positive_features(f(2, 0), f(2, 3))),
     (ValueError, r"self_attend: qkv \(2, 4, 7\)", lambda: ops.self_attend(f(2, 4, 7), 1)),
     (ValueError, "self_attend: .* with 4 heads", lambda: ops.self_attend(f(2, 4, 18), 4)),
     (ValueError, "self_attend: .* with 0 heads", lambda: ops.self_attend(f(2, 4, 18), 0)),

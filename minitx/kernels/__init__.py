@@ -10,6 +10,7 @@ from .conv import conv2d, conv2d_dweight, conv2d_dx
 from .decode import decode
 from .dropout import dropout
 from .embedding import embedding_vjp
+from .features import positive_features, positive_features_vjp
 from .linalg import FEW_ROWS, einsum, linear, matmul
 from .norm import layer_norm, layer_norm_vjp
 from .optimizer import adamw, sum_of_squares
@@ -51,6 +52,8 @@ __all__ = [
     "matmul",
     "max_pool",
     "max_pool_vjp",
+    "positive_features",
+    "positive_features_vjp",
     "probabilities",
     "resize_matrix",
     "softmax",

@@ -160,14 +160,13 @@ class TokenPerformer(TokenLayer):
 
     def features(self, x: Tensor) -> Tensor:
         """exp(w x - |x|^2 / 2) / sqrt(m): (B, T, width) -> (B, T, m)"""
-        along, length = ops.linear(x, self.directions), (x * x).sum(axis=-1, keepdims=True)
-        return ops.exp(along - (length + math.log(self.directions.shape[0])) * 0.5)
+        return ops.positive_features(ops.linear(x, self.directions), x)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         q, k = self.features(q), self.features(k)
         weights = q @ k.sum(axis=1)[..., None]  # B T m, B m 1 -> B T 1
         summary = k.transpose(0, 2, 1) @ v  # B m T, B T C -> B m C
-        return q @ summary / (weights + 1e-8)
+        return q / (weights + 1e-8) @ summary
 
 
 _LAYERS = {"performer": TokenPerformer, "transformer": TokenTransformer}

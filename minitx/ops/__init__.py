@@ -19,7 +19,7 @@ from .arithmetic import (
     sqrt,
     subtract,
 )
-from .attention import attend, self_attend
+from .attention import attend, positive_features, self_attend
 from .conv import conv2d, conv_transpose2d
 from .dropout import dropout
 from .embedding import embedding
@@ -49,9 +49,9 @@ __all__ = [
     "concatenate", "conv2d", "conv_transpose2d", "cos", "cross_entropy", "divide", "dropout",
     "einsum", "embedding", "exp", "fold", "gelu", "getitem", "layer_norm", "linear", "log",
     "log_softmax", "matmul", "max", "max_pool2d", "maximum", "mean", "minimum", "multiply",
-    "negative", "pad", "power", "relu", "reshape", "resize", "self_attend", "sigmoid", "silu",
-    "sin", "soft_cross_entropy", "softmax", "sqrt", "stack", "subtract", "sum", "swapaxes", "tanh",
-    "transpose", "unfold", "var", "where",
+    "negative", "pad", "positive_features", "power", "relu", "reshape", "resize", "self_attend",
+    "sigmoid", "silu", "sin", "soft_cross_entropy", "softmax", "sqrt", "stack", "subtract", "sum",
+    "swapaxes", "tanh", "transpose", "unfold", "var", "where",
 ]
 # fmt: on
 

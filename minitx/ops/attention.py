@@ -1,4 +1,4 @@
-"""Scaled dot-product attention."""
+"""Scaled dot-product attention, and the features that make it linear in the length."""
 
 from __future__ import annotations
 
@@ -65,6 +65,24 @@ def self_attend(
         return dqkv, None, None, lambda: kernels.attend_dbias(dy, q, k, v, y, lse, *settings)
 
     return join(y), vjp
+
+
+@op
+def positive_features(along, x):
+    """exp(along - |x|^2 / 2) / sqrt(m): features whose products stand for exp(q k).
+
+    along: (..., m), the products of x, (..., C), with m directions -> (..., m).  Over normal
+    directions the mean of these products is exp(q k) (Choromanski et al. 2020, lemma 1).
+    Raises ValueError on shapes that do not fit.
+    """
+    if not (along.ndim == x.ndim > 0 and along.shape[:-1] == x.shape[:-1] and along.shape[-1]):
+        raise ValueError(
+            f"positive_features: along {along.shape}, x {x.shape}; expected (..., m) and (..., C), "
+            "m > 0"
+        )
+    check_floating("positive_features", along, x)
+    y = kernels.positive_features(along, x)
+    return y, lambda dy: kernels.positive_features_vjp(dy, x, y)
 
 
 def _settings(q, k, v, mask, bias, causal, window, scale, dropout, rng):
