@@ -22,13 +22,17 @@ except ImportError:  # Windows: two processes that compile at once take their ch
     fcntl = None  # type: ignore[assignment]
 
 
-def _source_key() -> str:
-    """A hash over all kernel sources: Numba alone does not see a change in another file."""
+def _sources() -> list[pathlib.Path]:
+    """All files that machine code is made of."""
     package = pathlib.Path(__file__).parent
-    kernels = sorted((package / "kernels").glob("*.py"))
-    digest = hashlib.sha256()
     level0 = ("jit", "packing", "simd", "tasks", "threads")
-    for path in [*(package / f"{name}.py" for name in level0), *kernels]:
+    return [*(package / f"{name}.py" for name in level0), *sorted(package.glob("kernels/*.py"))]
+
+
+def _source_key() -> str:
+    """A hash over them: Numba alone does not see a change in another file."""
+    digest = hashlib.sha256()
+    for path in _sources():
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ast
 import pathlib
+import re
 import sys
 
 import pytest
 from isolated import run
 
 import minitx
+from minitx import jitcache
 
 ROOT = pathlib.Path(minitx.__file__).parent
 
@@ -160,6 +162,12 @@ def test_files_stay_small(module):
     lines = FILES[module].read_text().splitlines()
     assert len(lines) < (300 if module == "tensor" else 401)
     assert [i for i, line in enumerate(lines, 1) if len(line) > 100] == []
+
+
+def test_whatever_is_compiled_counts_among_the_sources_of_the_cache():
+    compiles = re.compile(r"^ *@(jit|intrinsic|overload|numba\.njit)\b", re.MULTILINE)
+    found = {path for path in FILES.values() if compiles.search(path.read_text())}
+    assert len(found) > 15 and found <= set(jitcache._sources())
 
 
 def test_larger_packages_are_loaded_when_asked_for():
