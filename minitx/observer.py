@@ -39,6 +39,7 @@ class Observer:
 
 class _State(threading.local):
     recording = True
+    freeing = False  # a backward runs, and no pullback will run again
     observer: Observer | None = None
 
 
@@ -58,6 +59,25 @@ def observing(observer: Observer) -> Iterator[Observer]:
 def observed() -> bool:
     """Whether an observer sees what this thread does."""
     return STATE.observer is not None
+
+
+@contextlib.contextmanager
+def freeing(whether: bool) -> Iterator[None]:
+    """Within the block, in this thread, a backward runs; whether it frees what has run."""
+    saved, STATE.freeing = STATE.freeing, whether
+    try:
+        yield
+    finally:
+        STATE.freeing = saved
+
+
+def disposable(saved: np.ndarray) -> np.ndarray:
+    """What a pullback has saved, and nobody else knows of, to be overwritten.
+
+    A copy where the pullback may run again, or somebody looks on.
+    """
+    saved = np.asarray(saved)  # of a single number NumPy makes something that cannot be written to
+    return saved if STATE.freeing and STATE.observer is None else saved.copy()
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from . import kernels
-from .observer import STATE
+from .observer import STATE, freeing
 from .operators import Operators
 
 OPS: dict[str, Callable] = {}  # every op by name, for the tests
@@ -69,9 +69,7 @@ class Tensor(Operators):
         self._is_zero = False
 
     def zero_grad(self) -> None:
-        """Zeros in the gradient's place, written when somebody looks; if nobody does, the first
-        gradient to come is written there, and need not be added to anything.
-        """
+        """Zeros in the gradient's place, written if somebody looks before the next one comes."""
         self._is_zero = self._grad is not None
 
     def detach(self) -> Tensor:
@@ -98,7 +96,8 @@ class Tensor(Operators):
         given = None if cotangent is None else np.shape(cotangent)
         if given != self.shape:
             raise ValueError(f"backward: expected a cotangent of shape {self.shape}, not {given}")
-        _walk_back(self, np.array(_value(cotangent), self.dtype), keep_graph)
+        with freeing(not keep_graph):
+            _walk_back(self, np.array(_value(cotangent), self.dtype), keep_graph)
 
 
 def _wrap(value: Any) -> Tensor:

@@ -14,6 +14,7 @@ from strategies import STRATEGIES, run, side_by_side
 from minitx import ops
 from minitx.gradcheck import gradcheck
 from minitx.jit import use_kernels
+from minitx.observer import Observer, observing
 from minitx.ops import shape
 from minitx.tensor import OPS, Tensor
 
@@ -360,3 +361,20 @@ def test_a_product_does_not_keep_its_value(kernels):
             seen, node = weakref.ref(owner), y.node
             del y, owner
             assert node is not None and seen() is None
+
+
+@pytest.mark.parametrize("kernels", KERNELS)
+def test_a_slope_is_overwritten_only_where_nobody_needs_it_again(kernels):
+    x = Tensor(np.random.default_rng(0).normal(size=(7, 5)), requires_grad=True)
+    weight, dy = Tensor(np.eye(5), requires_grad=True), np.full((7, 5), 2.0)
+    for function in (lambda: ops.linear(x, weight, None, "gelu")), (lambda: ops.gelu(x)):
+        with use_kernels(kernels):
+            x.grad = None
+            y = function()
+            y.backward(dy, keep_graph=True)
+            first = x.grad.copy()
+            with observing(Observer()):
+                y.backward(dy, keep_graph=True)
+                function().backward(dy)
+            y.backward(dy)
+            np.testing.assert_allclose(x.grad, 4 * first, rtol=1e-14)

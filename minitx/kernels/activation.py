@@ -69,8 +69,11 @@ def activate_ref(x, activation):
 
 
 def activate_vjp_ref(dy, slope):
-    """dy * slope (..., C), and its column sums (C,), the gradient of a bias within x."""
-    dx = dy * slope
+    """dx = dy * slope (..., C), in the place of the slope, and its column sums (C,).
+
+    These are the gradient of a bias within x.  To write where one has just read is cheapest.
+    """
+    dx = np.multiply(dy, slope, out=slope)
     return dx, dx.sum(axis=tuple(range(dx.ndim - 1)), dtype=np.float64).astype(dx.dtype)
 
 
@@ -130,7 +133,7 @@ def activate_jit(x, activation):
 
 
 @jit
-def _activate_vjp(task, dy, slope, dx, partial):
+def _activate_vjp(task, dy, dx, partial):
     wide_vectors()
     N, C = dy.shape
     first, end = chunk(task, N)
@@ -138,15 +141,15 @@ def _activate_vjp(task, dy, slope, dx, partial):
         partial[task, c] = dy.dtype.type(0)
     for n in range(first, end):
         for c in range(C):
-            dx[n, c] = dy[n, c] * slope[n, c]
+            dx[n, c] *= dy[n, c]
             partial[task, c] += dx[n, c]
 
 
 @jit
 def activate_vjp_jit(dy, slope):
-    dx, partial = np.empty_like(dy), np.empty((chunks_of(dy.shape[0]), dy.shape[1]), dy.dtype)
-    run_tasks(_activate_vjp, partial.shape[0], (dy, slope, dx, partial))
-    return dx, ordered_sum(partial)
+    partial = np.empty((chunks_of(dy.shape[0]), dy.shape[1]), dy.dtype)
+    run_tasks(_activate_vjp, partial.shape[0], (dy, slope, partial))
+    return slope, ordered_sum(partial)
 
 
 activate = kernel(activate_ref, activate_jit, rows="x")

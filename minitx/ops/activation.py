@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .. import kernels
+from ..observer import disposable
 from ..tensor import op
 from .checks import check_floating
 
@@ -20,7 +21,7 @@ def activation_index(name: str, activation: str) -> int:
 def _activate(name, activation, x):
     check_floating(name, x)
     y, slope = kernels.activate(x, kernels.ACTIVATIONS.index(activation))
-    return y, lambda dy: (kernels.activate_vjp(dy, slope)[0],)
+    return y, lambda dy: (kernels.activate_vjp(dy, disposable(slope))[0],)
 
 
 @op(branch=lambda x: x > 0)

@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 
 from .. import kernels
+from ..observer import disposable
 from ..tensor import op
 from .activation import activation_index
 
@@ -114,7 +115,7 @@ def linear(x, weight, bias=None, activation="identity"):
     def vjp(dy):
         dz, dbias = dy.reshape(count, O), lambda: kernels.column_sums(dz)
         if index:
-            dz, dbias = kernels.activate_vjp(dz, slope)
+            dz, dbias = kernels.activate_vjp(dz, disposable(slope))
         return (
             lambda: kernels.matmul(dz, weight).reshape(x.shape),
             partial(kernels.matmul, dz.T, rows),
