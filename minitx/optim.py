@@ -138,10 +138,16 @@ class Optimizer:
 
     @property
     def grad(self) -> np.ndarray:
+        """All gradients, side by side, (N,)."""
         [x.grad for x in self.parameters.values()]  # zeros that were only promised are written
         return self._grad
 
     def zero_grad(self) -> None:
+        """Set all gradients to zero, where they are.
+
+        The zeros are written when ``grad``, a parameter's or ours, is next looked at, or never: an
+        array kept from before does not show them.
+        """
         for x in self.parameters.values():
             x.zero_grad()
 
