@@ -236,13 +236,14 @@ def _walk_back(root: Tensor, cotangent: np.ndarray, keep_graph: bool) -> None:
             gradient = STATE.observer.backward(node, gradient)
         if node.retained and (result := node.retained()) is not None:
             _keep(result, gradient)
-        for x, g in _pull(node, gradient):
+        vjp, node.vjp = node.vjp, node.vjp if keep_graph else None  # it may overwrite what it saved
+        for x, g in _pull(node, vjp(gradient)):
             if isinstance(x, Tensor):
                 _keep(x, g)
             else:
                 pending[x] = kernels.add(pending[x], g) if x in pending else g
         if not keep_graph:
-            node.vjp, node.inputs, node.leaves = None, [], []
+            node.inputs, node.leaves = [], []
 
 
 def _past(node: Node) -> list[Node]:
@@ -270,9 +271,9 @@ def _keep(tensor: Tensor, gradient: np.ndarray) -> None:
         kernels.add(tensor._grad, gradient, tensor._grad)
 
 
-def _pull(node: Node, cotangent: np.ndarray) -> list[tuple[Node | Tensor, np.ndarray]]:
-    """What the inputs get from this node, in their shapes and dtypes."""
-    entries, observer = node.vjp(cotangent), STATE.observer
+def _pull(node: Node, entries: Any) -> list[tuple[Node | Tensor, np.ndarray]]:
+    """What the inputs get from this node's pullback, in their shapes and dtypes."""
+    observer = STATE.observer
     if not isinstance(entries, tuple):
         raise TypeError(f"{node.name}: its pullback must return a tuple, an entry per argument")
     gradients = []

@@ -378,3 +378,14 @@ def test_a_slope_is_overwritten_only_where_nobody_needs_it_again(kernels):
                 function().backward(dy)
             y.backward(dy)
             np.testing.assert_allclose(x.grad, 4 * first, rtol=1e-14)
+
+
+def test_a_pullback_that_failed_does_not_run_on_what_it_has_overwritten():
+    x, weight = Tensor(np.ones((3, 4)), requires_grad=True), Tensor(np.eye(4), requires_grad=True)
+    y = ops.linear(x, weight, None, "gelu")
+    weight.grad = np.zeros((2, 2))  # of another shape
+    with pytest.raises(ValueError):
+        y.backward(np.ones((3, 4)))
+    weight.grad = None
+    with pytest.raises(RuntimeError, match="freed"):
+        y.backward(np.ones((3, 4)))

@@ -110,12 +110,12 @@ def _place(xs):
 def _concatenate(*xs, axis):
     y = _side_by_side(xs, axis)
     y = np.concatenate(xs, axis=axis) if y is None else y
-    sizes = [x.shape[axis] for x in xs]
+    shapes = [np.shape(x) for x in xs]
 
     def vjp(dy):
         before, pieces, end = (slice(None),) * (axis % dy.ndim), [], 0
-        for size in sizes:
-            start, end = end, end + size
+        for shape in shapes:
+            start, end = end, end + shape[axis]
             pieces.append(dy[before + (slice(start, end),)])
         return tuple(pieces)
 
