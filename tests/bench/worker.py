@@ -1,4 +1,4 @@
-"""The program of a worker: one library, one task, kept alive between its turns.
+"""The program of a worker: one library, one task.
 
     python -m bench.worker '{"module": ..., "kind": ..., "task": {...}, "folder": ..., ...}'
 
