@@ -119,9 +119,9 @@ def test_floors_by_hand(tmp_path):
     assert job(Attention(1, 1, 2, 2), tmp_path).flops() is None
 
 
-def test_ratio_of_medians_and_its_spread():
+def test_the_ratio_is_the_median_of_the_rounds():
     measured = result("tiny", minitx=[1, 3, 8], torch=[2, 6, 4])
-    assert measured.ratio("torch") == 3 / 4
+    assert measured.ratio("torch") == 0.5
     assert measured.spread("torch") == (0.5, 2)
 
 

@@ -151,7 +151,7 @@ def test_a_task_that_fails_is_told_and_the_others_run(size):
 
 @jit
 def _linger(task, patience, seen):
-    if task == 0:  # until another thread has done task 1; to ask for its id makes each look a new one
+    if task == 0:  # until another has done task 1; for the call's sake LLVM looks each time
         while seen[1] < 0 and patience[0] > 0 and numba.get_thread_id() >= 0:
             patience[0] -= 1
     seen[task] = numba.get_thread_id()

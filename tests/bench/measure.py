@@ -41,15 +41,18 @@ class Result:
         """The median of all its steps."""
         return median(step for turn in self.turns[library] for step in turn)
 
+    def ratios(self, library: str) -> list[float]:
+        """minitx's time over the library's, each round's: below 1, minitx is faster."""
+        pairs = zip(self.turns["minitx"], self.turns[library], strict=True)
+        return [median(a) / median(b) for a, b in pairs]
+
     def ratio(self, library: str) -> float:
-        """minitx's time over the library's: below 1, minitx is faster."""
-        return self.seconds("minitx") / self.seconds(library)
+        """The median of the rounds: within one, a shared machine is as fast for both."""
+        return median(self.ratios(library))
 
     def spread(self, library: str) -> tuple[float, float]:
-        """The lowest and the highest ratio of a round."""
-        pairs = zip(self.turns["minitx"], self.turns[library], strict=True)
-        ratios = [median(a) / median(b) for a, b in pairs]
-        return min(ratios), max(ratios)
+        """The lowest and the highest of the rounds."""
+        return min(self.ratios(library)), max(self.ratios(library))
 
 
 @dataclass(frozen=True)

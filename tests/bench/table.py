@@ -6,13 +6,13 @@ from .measure import Result, by_workload, mean_ratio
 from .scaling import BASE, Curve
 
 NOTE = """\
-ms: the median of all steps.  minitx / it: the ratio to the column before, and from the lowest to
-the highest of a round; below 1, minitx is ahead.  GEMM: a float32 product of 2048 x 2048 matrices
-in the same run, GFLOP/s.  Floor: 2 FLOPs for each multiply-add of the model's products, in
-training 6, at the GEMM rate of np.matmul alone.  Sizes: layers x width, heads, context, batch,
-vocabulary; of images layers x width, heads, pixels across / of a patch, batch; of a ResNet blocks
-of each stage x first width, pixels across, batch; of attention (batch, heads, context, width of a
-head)."""
+ms: the median of all steps.  minitx / it: the ratio to the column before, the median of the rounds,
+and the lowest to the highest of them; below 1, minitx is ahead.  GEMM: a float32 product of 2048 x
+2048 matrices in the same run, GFLOP/s.  Floor: 2 FLOPs for each multiply-add of the model's
+products, in training 6, at the GEMM rate of np.matmul alone.  Sizes: layers x width, heads,
+context, batch, vocabulary; of images layers x width, heads, pixels across / of a patch, batch; of a
+ResNet blocks of each stage x first width, pixels across, batch; of attention (batch, heads,
+context, width of a head)."""
 
 
 def markdown(rows: list[list[str]]) -> str:
