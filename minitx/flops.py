@@ -26,6 +26,10 @@ def _linear(x, weight, y):
     return math.prod(y) * weight[1]
 
 
+def _linear_attend(features, v, y):
+    return math.prod(y) * features[3] * 2  # the sum over keys, and each query's share of it
+
+
 def _einsum(subscripts, a, b, y):
     inputs = subscripts.replace(" ", "").partition("->")[0]
     letters = dict(zip(inputs.replace(",", ""), (*a, *b), strict=True))
@@ -57,6 +61,7 @@ _PRODUCTS: dict[str, tuple[Callable, int]] = {  # op -> its count from shapes, h
     "conv_transpose2d": (_conv_transpose2d, 2),
     "attend": (_attend, 3),
     "self_attend": (_self_attend, 1),
+    "linear_attend": (_linear_attend, 2),
 }
 
 

@@ -54,7 +54,7 @@ def _on_text(dtype: Any) -> list[np.ndarray]:
 
 
 def _on_images(dtype: Any) -> list[np.ndarray]:
-    """A ResNet whose images are large enough to be pooled, their windows, and features of these."""
+    """A ResNet whose images are large enough to be pooled, and a performer on their windows."""
     config = ResNetConfig((1, 1), False, classes=3, channels=1, stem=4, widths=(4, 6))
     model = ResNet(config).astype(dtype)
     rng = np.random.default_rng(0)
@@ -63,7 +63,9 @@ def _on_images(dtype: Any) -> list[np.ndarray]:
     loss.backward()
     windows = ops.unfold(Tensor(images, requires_grad=True), 3, stride=2, padding=1)
     features = ops.positive_features(windows, windows)
-    features.backward(features.data)
+    pairs = features.reshape(*features.shape[:2], -1, 1)[:, :, :2]
+    attended = ops.linear_attend(pairs, windows)
+    attended.backward(attended.data)
     return [loss.data, *(x.grad for x in model.parameters() if x.grad is not None)]
 
 

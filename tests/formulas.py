@@ -65,6 +65,12 @@ def self_attend(qkv, heads, *more, **options):
     return np.concatenate(list(attend(q, k, v, *more, **options).swapaxes(0, 1)), axis=2)
 
 
+def linear_attend(features, v, eps):
+    q, k = np.moveaxis(features, 2, 0)
+    weights = np.einsum("btm,bsm->bts", q, k)
+    return weights @ v / (weights.sum(axis=2, keepdims=True) + eps)
+
+
 def positive_features(along, x):
     return np.exp(along - (x**2).sum(axis=-1, keepdims=True) / 2) / along.shape[-1] ** 0.5
 
@@ -94,6 +100,7 @@ VALUES = {
     "getitem": lambda x, index: x[index],
     "layer_norm": layer_norm,
     "linear": linear,
+    "linear_attend": linear_attend,
     "log": np.log,
     "log_softmax": lambda x, axis: np.log(softmax(x, axis)),
     "matmul": lambda a, b: a @ b,

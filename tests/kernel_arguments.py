@@ -143,6 +143,25 @@ def _layer_norm_vjp(draw):
     return dy, x, weight, in_layout(mean, draw(layouts)), in_layout(rstd, draw(layouts))
 
 
+@arguments_of("linear_attend")
+def _linear_attend(draw):
+    B, T, m, C = draw(st.integers(0, 3)), draw(sides), draw(widths), draw(widths)
+    dtype = draw(dtypes)
+    features = np.abs(draw(arrays((B, T, 2, m), dtype)))
+    return in_layout(features, draw(layouts)), draw(arrays((B, T, C), dtype)), 0.1
+
+
+@arguments_of("linear_attend_vjp")
+def _linear_attend_vjp(draw):
+    features, v, eps = draw(ARGUMENTS["linear_attend"])
+    (B, T, C), m, dtype = v.shape, features.shape[3], v.dtype.type
+    dy, y, summary, total = (
+        draw(arrays(shape, dtype)) for shape in [v.shape, v.shape, (B, m, C), (B, m)]
+    )
+    divisor = np.abs(draw(arrays((B, T), dtype))) + dtype(eps)
+    return dy, features, v, y, in_layout(divisor, draw(layouts)), summary, total
+
+
 @arguments_of("positive_features")
 def _positive_features(draw):
     shape, m, dtype = draw(row_shapes()), draw(st.integers(1, 40)), draw(dtypes)

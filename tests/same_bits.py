@@ -92,6 +92,7 @@ def cases(name, dtype):
     loss = x, targets, -100, 0.1
     param, grad, m, v = normal(4, 50_000) ** 2
     image, channels = normal(5, 7, 19, 21), normal(4, 7)
+    performer = normal(7, 90, 2, 33) ** 2, normal(7, 90, 70), 1e-8
     windows = (3, 2), (2, 1), (1, 1), (1, 2)  # kernel, stride, padding, dilation
     return {
         "activate": lambda: [(x, activation) for activation in range(5)],
@@ -124,6 +125,10 @@ def cases(name, dtype):
         "layer_norm": lambda: [(x, weight, weight, 1e-5)],
         "layer_norm_vjp": lambda: [(dy, x, weight, *K.layer_norm.ref(x, weight, weight, 1e-5)[1:])],
         "linear": lambda: layers(normal),
+        "linear_attend": lambda: [performer],
+        "linear_attend_vjp": lambda: [
+            (performer[1], *performer[:2], *K.linear_attend.ref(*performer))
+        ],
         "matmul": lambda: matrix_pairs(normal),
         "max_pool": lambda: [pooling(normal)[0]],
         "max_pool_vjp": lambda: [pooling(normal)[1]],

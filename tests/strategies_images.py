@@ -100,6 +100,13 @@ def _batch_norm(draw, name):
     return args, {}
 
 
+@strategy_for("linear_attend")
+def _linear_attend(draw, name):
+    B, T = draw(shapes(min_dims=2, max_dims=2))
+    features = draw(arrays((B, T, 2, draw(st.integers(0, 4))), "positive"))
+    return (features, draw(arrays((B, T, draw(st.integers(0, 3))))), 0.1), {}
+
+
 @strategy_for("positive_features")
 def _positive_features(draw, name):
     lead, m = draw(shapes(max_dims=2)), draw(st.integers(1, 4))

@@ -36,6 +36,7 @@ def ones(*shape):
         (ops.conv_transpose2d, (ones(1, 4, 3, 3), ones(4, 5, 2, 2)), 3 * 3 * 4 * 5 * 2 * 2),
         (ops.attend, (ones(2, 3, 4, 5), *[ones(2, 3, 6, 5)] * 2), 2 * 2 * 3 * 4 * 5 * 6),
         (lambda x: ops.self_attend(x, 2), (ones(3, 5, 24),), 2 * 3 * 5 * 5 * 8),
+        (ops.linear_attend, (ones(3, 5, 2, 4), ones(3, 5, 7)), 2 * 3 * 5 * 4 * 7),
         (lambda x: ops.softmax(x * 2 + 1).sum(), (ones(4, 4),), 0),
     ],
 )

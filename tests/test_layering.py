@@ -19,9 +19,8 @@ ROOT = pathlib.Path(minitx.__file__).parent
 HOUSE = """
     0  .                coretype memory threads jitcache jit simd packing tasks
     1  kernels          scalar sums activation embedding linalg norm optimizer softmax dropout
-    1  kernels          features
     1  kernels          patches resize pool batch_norm conv_blocks conv
-    1  kernels          attention_tiles attention_heads attention decode
+    1  kernels          attention_tiles attention_heads attention decode performer
     1  .                observer operators
     2  .                tensor
     3  ops              checks activation arithmetic dropout embedding linalg norm reduce shape

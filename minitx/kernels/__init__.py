@@ -10,11 +10,16 @@ from .conv import conv2d, conv2d_dweight, conv2d_dx
 from .decode import decode
 from .dropout import dropout
 from .embedding import embedding_vjp
-from .features import positive_features, positive_features_vjp
 from .linalg import FEW_ROWS, einsum, linear, matmul
 from .norm import layer_norm, layer_norm_vjp
 from .optimizer import adamw, sum_of_squares
 from .patches import fold, unfold, windows_of
+from .performer import (
+    linear_attend,
+    linear_attend_vjp,
+    positive_features,
+    positive_features_vjp,
+)
 from .pool import max_pool, max_pool_vjp, window_sums, window_sums_vjp
 from .resize import FILTERS, resize_matrix
 from .softmax import cross_entropy, cross_entropy_vjp, log_softmax, softmax, softmax_vjp
@@ -48,6 +53,8 @@ __all__ = [
     "layer_norm",
     "layer_norm_vjp",
     "linear",
+    "linear_attend",
+    "linear_attend_vjp",
     "log_softmax",
     "matmul",
     "max_pool",

@@ -26,6 +26,7 @@ import numpy as np
 
 from .. import ops
 from ..nn import MLP, Dropout, LayerNorm, Linear, Module
+from ..nn.module import side_by_side
 from ..nn.patches import Images, Pair, check_images
 from ..ops.checks import pair
 from ..tensor import Tensor
@@ -118,14 +119,14 @@ class TokenLayer(Module):
         self.mlp = MLP(width, width, rng, std=std)
         self.dropout = Dropout(dropout, rng)
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """(B, T, width) each -> (B, T, width)"""
+    def attend(self, x: Tensor, v: Tensor) -> Tensor:
+        """x: (B, T, inputs), from which queries and keys are made, v: (B, T, width) -> like v"""
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.norm1(x)
-        q, k, v = self.query(x), self.key(x), self.value(x)
-        x = v + self.dropout(self.output(self.attend(q, k, v)))
+        v = self.value(x)
+        x = v + self.dropout(self.output(self.attend(x, v)))
         return x + self.dropout(self.mlp(self.norm2(x)))
 
 
@@ -138,8 +139,8 @@ class TokenTransformer(TokenLayer):
         super().__init__(inputs, width, rng, bias=False, dropout=dropout)
         self.scale = 1 / math.sqrt(inputs)
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        q, k, v = (x[:, None] for x in (q, k, v))  # B T C -> B 1 T C, one head
+    def attend(self, x: Tensor, v: Tensor) -> Tensor:
+        q, k, v = (y[:, None] for y in (self.query(x), self.key(x), v))  # B T C -> B 1 T C
         return ops.attend(q, k, v, scale=self.scale)[:, 0]
 
 
@@ -157,16 +158,19 @@ class TokenPerformer(TokenLayer):
         m = max(1, int(width * features))
         orthogonal, _ = np.linalg.qr(rng.standard_normal((width, m)))
         self.directions = Tensor(orthogonal.T * math.sqrt(m), dtype=np.float32)
+        side_by_side([self.query.weight, self.key.weight])
+        side_by_side([self.query.bias, self.key.bias])  # type: ignore[list-item]
 
     def features(self, x: Tensor) -> Tensor:
-        """exp(w x - |x|^2 / 2) / sqrt(m): (B, T, width) -> (B, T, m)"""
+        """exp(w x - |x|^2 / 2) / sqrt(m): (..., width) -> (..., m)"""
         return ops.positive_features(ops.linear(x, self.directions), x)
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        q, k = self.features(q), self.features(k)
-        weights = q @ k.sum(axis=1)[..., None]  # B T m, B m 1 -> B T 1
-        summary = k.transpose(0, 2, 1) @ v  # B m T, B T C -> B m C
-        return q / (weights + 1e-8) @ summary
+    def attend(self, x: Tensor, v: Tensor) -> Tensor:
+        parts = self.query, self.key
+        weight = ops.concatenate([part.weight for part in parts])
+        bias = ops.concatenate([part.bias for part in parts])
+        both = ops.linear(x, weight, bias).reshape(*v.shape[:2], 2, -1)  # B T (2 C) -> B T 2 C
+        return ops.linear_attend(self.features(both), v)
 
 
 _LAYERS = {"performer": TokenPerformer, "transformer": TokenTransformer}

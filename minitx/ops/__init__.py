@@ -19,7 +19,7 @@ from .arithmetic import (
     sqrt,
     subtract,
 )
-from .attention import attend, positive_features, self_attend
+from .attention import attend, linear_attend, positive_features, self_attend
 from .conv import conv2d, conv_transpose2d
 from .dropout import dropout
 from .embedding import embedding
@@ -47,11 +47,11 @@ from .softmax import log_softmax, softmax
 __all__ = [
     "absolute", "add", "astype", "attend", "avg_pool2d", "batch_norm", "broadcast_to",
     "concatenate", "conv2d", "conv_transpose2d", "cos", "cross_entropy", "divide", "dropout",
-    "einsum", "embedding", "exp", "fold", "gelu", "getitem", "layer_norm", "linear", "log",
-    "log_softmax", "matmul", "max", "max_pool2d", "maximum", "mean", "minimum", "multiply",
-    "negative", "pad", "positive_features", "power", "relu", "reshape", "resize", "self_attend",
-    "sigmoid", "silu", "sin", "soft_cross_entropy", "softmax", "sqrt", "stack", "subtract", "sum",
-    "swapaxes", "tanh", "transpose", "unfold", "var", "where",
+    "einsum", "embedding", "exp", "fold", "gelu", "getitem", "layer_norm", "linear",
+    "linear_attend", "log", "log_softmax", "matmul", "max", "max_pool2d", "maximum", "mean",
+    "minimum", "multiply", "negative", "pad", "positive_features", "power", "relu", "reshape",
+    "resize", "self_attend", "sigmoid", "silu", "sin", "soft_cross_entropy", "softmax", "sqrt",
+    "stack", "subtract", "sum", "swapaxes", "tanh", "transpose", "unfold", "var", "where",
 ]
 # fmt: on
 

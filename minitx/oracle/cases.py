@@ -125,6 +125,7 @@ CASES: dict[str, BuildCase] = {
     **_binary("minimum"),
     "subtract.from_number": lambda r: (1.5, r(2, 3)),
     "divide.of_number": lambda r: (1.5, r.nonzero(2, 3)),
+    "linear_attend.plain": lambda r: (r.positive(2, 5, 2, 4), r(2, 5, 3)),
     "positive_features.plain": lambda r: (r(2, 5, 4), r(2, 5, 3)),
     "power.square": lambda r: (r(2, 3), 2),
     "power.of_number": lambda r: (1.5, r(2, 3)),

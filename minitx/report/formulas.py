@@ -30,6 +30,9 @@ FORMULAS = {
     "linear": """
         dz = dy activation′(z),  z = x weightᵀ + bias
         dx = dz @ weight,  dweight = dzᵀ @ x,  dbias = Σ dz""",
+    "linear_attend": """
+        q, k = features,  S = kᵀ v,  s = Σ k,  d = q · s + ε,  g = dy / d,  h = −Σ g y
+        dq = g Sᵀ + h s,  dk = v (qᵀ g)ᵀ + Σ h q,  dv = k (qᵀ g)""",
     "log": "dx = dy / x",
     "log_softmax": "dx = dy − softmax(x) Σ dy",
     "matmul": "da = dy @ bᵀ,  db = aᵀ @ dy",

@@ -22,7 +22,7 @@ def probabilities(record: Record, examples: int) -> np.ndarray | None:
     """
     if record.op == "softmax" and record.value.ndim == 4:
         return record.value[:examples]
-    if not record.op.endswith("attend") or record.value.size == 0:
+    if record.op not in ("attend", "self_attend") or record.value.size == 0:
         return None
     whole = record.value.shape[0]
 
