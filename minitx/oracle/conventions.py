@@ -33,6 +33,8 @@ MEANING = {
     "the last axis, biased variance",
     "linear": "activation(x W^T + b), weight W is (out, in); gelu: x Phi(x), Phi by erf; "
     "gelu_tanh: x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))); silu: x sigmoid(x)",
+    "linear_attend": "q (k^T v) / (q . sum of k + eps), sums over all keys; features (B, T, 2, m) "
+    "holds q, then k; v (B, T, C)",
     "max": "equal maxima share the gradient",
     "maximum": "equal ones share the gradient",
     "minimum": "equal ones share the gradient",
