@@ -124,6 +124,7 @@ def _work(qk, v, eps, y, divisor, summary, total):
 
 @jit(borrows=True)
 def _linear_attend(task, qk, v, eps, y, divisor, summary, total, sums, count):
+    """One example: its keys and values are added up, then each query takes its share."""
     wide_vectors()
     (T, C), m, real = y.shape[1:], total.shape[1], y.dtype.type
     queries, keys, out = qk[task, :, :m], qk[task, :, m:], y[task]
@@ -166,6 +167,7 @@ def _vjp_work(dy, qk, v, y, divisor, summary, total, dqk, dv):
 def _linear_attend_vjp(
     task, dy, qk, v, y, divisor, summary, total, dqk, dv, dtop, dsums, dcount, turned
 ):
+    """One example: gradients of its queries, and so of both sums, then of its keys and values."""
     wide_vectors()
     (T, C), m, real = y.shape[1:], total.shape[1], y.dtype.type
     queries, keys, count = qk[task, :, :m], qk[task, :, m:], total[task]
