@@ -250,6 +250,14 @@ def test_both_libraries_take_turns(task, tmp_path):
     assert measured.flops > 0
 
 
+def test_each_round_has_a_turn_of_each_library(tmp_path):
+    told: list[str] = []
+    pace, pair = Pace(2, 0, 1, told.append), [OURS, libraries.FLOOR]
+    measured = measure("same", Product(64), pair, pace, tmp_path)
+    assert {name: len(turns) for name, turns in measured.turns.items()} == {x.name: 2 for x in pair}
+    assert len(told) == 4 and min(measured.memory.values()) > 1e6
+
+
 # ---- what they compute ---------------------------------------------------------------------------
 
 

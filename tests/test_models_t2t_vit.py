@@ -12,7 +12,13 @@ from minitx import ops
 from minitx.gradcheck import gradcheck
 from minitx.jit import use_kernels
 from minitx.models.official.t2t_vit import PERFORMER, TRANSFORMER
-from minitx.models.t2t_vit import T2TViT, T2TViTConfig, TokenPerformer, deep_narrow
+from minitx.models.t2t_vit import (
+    T2TViT,
+    T2TViTConfig,
+    TokenPerformer,
+    TokenTransformer,
+    deep_narrow,
+)
 from minitx.nn import shapes_only
 from minitx.tensor import Tensor
 
@@ -131,6 +137,13 @@ def test_the_performer_is_softmax_attention_as_its_directions_become_many():
         features = layer.features(Tensor(np.stack([q, k], axis=2)))
         errors.append(np.abs(ops.linear_attend(features, v).data - exact).max())
     assert errors[1] < 0.03 < 0.1 < errors[0]
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (2, 0)])
+def test_layers_take_no_images_and_no_tokens(shape):
+    rng = np.random.default_rng(2)
+    for layer in TokenPerformer(3, 8, rng, 0.5, 0.0), TokenTransformer(3, 8, rng, 0.5, 0.0):
+        assert layer(Tensor(np.zeros((*shape, 3), np.float32))).shape == (*shape, 8)
 
 
 def test_directions_are_orthogonal_and_fixed():

@@ -107,7 +107,7 @@ def linear_attend_vjp_ref(dy, qk, v, y, divisor, summary, total):
 
 @jit
 def _product(a, b, c, columns):
-    """c = a @ b, tile by tile, where c, and so b, may be wider than ``columns``."""
+    """c[:, :columns] = a @ b, where b's rows are so long that a tile may read whole vectors."""
     for j in range(0, columns, width_of(c)):
         wide = min(width_of(c), columns - j)
         for i in range(0, a.shape[0], ROWS):

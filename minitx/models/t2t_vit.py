@@ -169,8 +169,9 @@ class TokenPerformer(TokenLayer):
         parts = self.query, self.key
         weight = ops.concatenate([part.weight for part in parts])
         bias = ops.concatenate([part.bias for part in parts])
-        both = ops.linear(x, weight, bias).reshape(*v.shape[:2], 2, -1)  # B T (2 C) -> B T 2 C
-        return ops.linear_attend(self.features(both), v)
+        (B, T, C), both = v.shape, ops.linear(x, weight, bias)
+        qk = self.features(both.reshape(B, T, 2, C))  # B T (2 C) -> B T 2 m
+        return ops.linear_attend(qk, v)
 
 
 _LAYERS = {"performer": TokenPerformer, "transformer": TokenTransformer}

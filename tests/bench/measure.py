@@ -68,9 +68,10 @@ class Pace:
 def measure(
     workload: str, task: Task, libraries: list[Library], pace: Pace, folder: pathlib.Path
 ) -> Result:
-    """Each library once a round, in new processes: some are slower than others all their life.
+    """Each library once a round, in new processes.
 
-    (Measured: one process's MAE step takes PyTorch 73 ms, the next one's 111.)
+    One process may be a third slower than the next all its life (PyTorch's MAE step took 73 ms in
+    some, 103 in others, by themselves), and the machine than it was a round ago.
     Raises Disagreement or, from a worker, WorkerDied.
     """
     result = Result(workload, task)
