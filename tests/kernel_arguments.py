@@ -165,7 +165,8 @@ def _linear_attend_vjp(draw):
 @arguments_of("positive_features")
 def _positive_features(draw):
     shape, m, dtype = draw(row_shapes()), draw(st.integers(1, 40)), draw(dtypes)
-    return draw(arrays((*shape[:-1], m), dtype, size=3)), draw(arrays(shape, dtype, size=0.5))
+    along = draw(arrays((*shape[:-1], m), dtype, size=3))
+    return along, draw(arrays(shape, dtype, size=0.5))  # exp(-|x|^2 / 2) is no subnormal number
 
 
 @arguments_of("positive_features_vjp")

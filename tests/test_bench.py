@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from bench import __main__ as program
 from bench import libraries, ours
+from bench import measure as measuring
 from bench.measure import Disagreement, Pace, Result, mean_ratio, measure, same
 from bench.process import Worker, WorkerDied
 from bench.scaling import Curve, exponent, sweeps
@@ -250,12 +251,16 @@ def test_both_libraries_take_turns(task, tmp_path):
     assert measured.flops > 0
 
 
-def test_each_round_has_a_turn_of_each_library(tmp_path):
+def test_each_round_has_a_turn_of_each_library_in_a_new_process(tmp_path, monkeypatch):
     told: list[str] = []
+    seen = []
+    begin = measuring.start
+    monkeypatch.setattr(measuring, "start", lambda *x: seen.append(begin(*x)) or seen[-1])
     pace, pair = Pace(2, 0, 1, told.append), [OURS, libraries.FLOOR]
     measured = measure("same", Product(64), pair, pace, tmp_path)
     assert {name: len(turns) for name, turns in measured.turns.items()} == {x.name: 2 for x in pair}
     assert len(told) == 4 and min(measured.memory.values()) > 1e6
+    assert len({worker.process.pid for round in seen for worker in round.values()}) == 4
 
 
 # ---- what they compute ---------------------------------------------------------------------------

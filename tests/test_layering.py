@@ -24,7 +24,7 @@ HOUSE = """
     1  .                observer operators
     2  .                tensor
     3  ops              checks activation arithmetic dropout embedding linalg norm reduce shape
-    3  ops              softmax loss attention patches resize conv pool
+    3  ops              softmax loss attention performer patches resize conv pool
     3  .                gradcheck flops
     3  trace            place unfold record table recorder nonfinite
     4  nn               module layers positions patches attention transformer images

@@ -93,9 +93,7 @@ def test_a_gradient_set_to_zero_is_zero_whenever_one_looks():
     for z, buffer in zip((x, w, unused), buffers, strict=True):
         z.grad = buffer
     for n in (1, 1, 2):
-        if n == 1:
-            for z in (x, w, unused):
-                z.zero_grad()
+        [z.zero_grad() for z in (x, w, unused) if n == 1]
         (ops.linear(x, w) + x).sum().backward()
         np.testing.assert_array_equal(x.grad, [2 * n, 2 * n])
         np.testing.assert_array_equal(w.grad, [[n, 2 * n], [n, 2 * n]])
@@ -104,6 +102,9 @@ def test_a_gradient_set_to_zero_is_zero_whenever_one_looks():
     x.zero_grad()
     x.grad += 1
     assert x.grad.tolist() == [1, 1] and x.grad is buffers[0]
+    x.zero_grad()
+    x.grad = np.array([5.0, 5.0])
+    assert x.grad.tolist() == [5, 5]
 
 
 def test_gradients_never_share_memory():

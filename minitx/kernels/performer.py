@@ -14,7 +14,7 @@ import numpy as np
 from ..jit import compiled, jit, kernel
 from ..simd import ROWS, TILE_BYTES, multiply_tile, row, wide_vectors, width_of
 from ..tasks import run_tasks
-from .attention_tiles import padded
+from .attention_tiles import copy_rows, copy_transposed, padded
 from .scalar import exp
 from .sums import chunk, chunks_of
 
@@ -137,8 +137,7 @@ def _linear_attend(task, qk, v, eps, y, divisor, summary, total, sums, count):
             count[a] += np.float64(key[a])
     for a in range(m):
         total[task, a] = count[a]
-        for c in range(C):
-            summary[task, a, c] = sums[a, c]
+    copy_rows(sums, m, summary[task], 0)
     _product(queries, sums, out, C)
     for t in range(T):
         query, target, weight = row(queries, t, 0, m), row(out, t, 0, C), real(eps)
@@ -175,8 +174,7 @@ def _linear_attend_vjp(
     dout, out = dy[task], y[task]
     for a in range(m):
         dcount[a] = 0.0
-        for c in range(C):
-            turned[c, a] = summary[task, a, c]
+    copy_transposed(summary[task], 0, m, 1.0, turned)
     for t in range(T):
         factor = real(1) / divisor[task, t]
         source, target = row(dout, t, 0, C), row(dtop, t, 0, C)
@@ -192,9 +190,7 @@ def _linear_attend_vjp(
             dquery[a] += ddivisor * count[a]
             dcount[a] += np.float64(ddivisor * query[a])
     _product(queries.T, dtop, dsums, C)
-    for a in range(m):
-        for c in range(C):
-            turned[c, a] = dsums[a, c]
+    copy_transposed(dsums[:, :C], 0, m, 1.0, turned)
     _product(v[task], turned, dkeys, m)
     for t in range(T):
         dkey = row(dkeys, t, 0, m)

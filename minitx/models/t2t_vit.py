@@ -26,7 +26,7 @@ import numpy as np
 
 from .. import ops
 from ..nn import MLP, Dropout, LayerNorm, Linear, Module
-from ..nn.module import side_by_side
+from ..nn.layers import joined, lay_side_by_side
 from ..nn.patches import Images, Pair, check_images
 from ..ops.checks import pair
 from ..tensor import Tensor
@@ -158,18 +158,14 @@ class TokenPerformer(TokenLayer):
         m = max(1, int(width * features))
         orthogonal, _ = np.linalg.qr(rng.standard_normal((width, m)))
         self.directions = Tensor(orthogonal.T * math.sqrt(m), dtype=np.float32)
-        side_by_side([self.query.weight, self.key.weight])
-        side_by_side([self.query.bias, self.key.bias])  # type: ignore[list-item]
+        lay_side_by_side([self.query, self.key])
 
     def features(self, x: Tensor) -> Tensor:
         """exp(w x - |x|^2 / 2) / sqrt(m): (..., width) -> (..., m)"""
         return ops.positive_features(ops.linear(x, self.directions), x)
 
     def attend(self, x: Tensor, v: Tensor) -> Tensor:
-        parts = self.query, self.key
-        weight = ops.concatenate([part.weight for part in parts])
-        bias = ops.concatenate([part.bias for part in parts])
-        (B, T, C), both = v.shape, ops.linear(x, weight, bias)
+        (B, T, C), both = v.shape, ops.linear(x, *joined([self.query, self.key]))
         qk = self.features(both.reshape(B, T, 2, C))  # B T (2 C) -> B T 2 m
         return ops.linear_attend(qk, v)
 

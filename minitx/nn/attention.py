@@ -7,8 +7,8 @@ import numpy as np
 from .. import kernels, ops
 from ..observer import no_grad
 from ..tensor import Tensor
-from .layers import Linear
-from .module import Module, side_by_side
+from .layers import Linear, joined, lay_side_by_side
+from .module import Module
 
 
 class KVCache:
@@ -91,10 +91,7 @@ class MultiHeadAttention(Module):
         self.value = Linear(source, width, rng, bias, std)
         self.output = Linear(width, width, rng, std=std if output_std is None else output_std)
         if context_width is None:
-            parts = self.query, self.key, self.value
-            side_by_side([part.weight for part in parts])
-            if bias:
-                side_by_side([part.bias for part in parts])  # type: ignore[misc]
+            lay_side_by_side([self.query, self.key, self.value])
         self.heads = heads
         self.dropout = dropout
         self.scale = scale
@@ -169,10 +166,7 @@ class MultiHeadAttention(Module):
 
     def joined(self) -> tuple[Tensor, Tensor | None]:
         """Weight and bias of queries, keys and values in one: (3 C, C), and (3 C,) or None."""
-        parts = self.query, self.key, self.value
-        biases = [part.bias for part in parts if part.bias is not None]
-        weight = ops.concatenate([part.weight for part in parts])
-        return weight, ops.concatenate(biases) if biases else None
+        return joined([self.query, self.key, self.value])
 
 
 def _check_constant(x: Tensor) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from .. import ops
 from ..ops.activation import activation_index
 from ..tensor import Tensor
-from .module import Module, constant, normal
+from .module import Module, constant, normal, side_by_side
 
 
 class Linear(Module):
@@ -33,6 +35,20 @@ class Linear(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.linear(x, self.weight, self.bias, self.activation)
+
+
+def lay_side_by_side(layers: Sequence[Linear]) -> None:
+    """Move the weights of layers of one input, and their biases, so that ``joined`` copies none."""
+    side_by_side([layer.weight for layer in layers])
+    if biases := [layer.bias for layer in layers if layer.bias is not None]:
+        side_by_side(biases)
+
+
+def joined(layers: Sequence[Linear]) -> tuple[Tensor, Tensor | None]:
+    """Layers of one input as one: weight (all outputs, inputs), and bias (all outputs,) or None."""
+    biases = [layer.bias for layer in layers if layer.bias is not None]
+    weight = ops.concatenate([layer.weight for layer in layers])
+    return weight, ops.concatenate(biases) if biases else None
 
 
 class Embedding(Module):

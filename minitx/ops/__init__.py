@@ -19,7 +19,7 @@ from .arithmetic import (
     sqrt,
     subtract,
 )
-from .attention import attend, linear_attend, positive_features, self_attend
+from .attention import attend, self_attend
 from .conv import conv2d, conv_transpose2d
 from .dropout import dropout
 from .embedding import embedding
@@ -27,6 +27,7 @@ from .linalg import einsum, linear, matmul
 from .loss import cross_entropy, soft_cross_entropy
 from .norm import batch_norm, layer_norm
 from .patches import fold, unfold
+from .performer import linear_attend, positive_features
 from .pool import avg_pool2d, max_pool2d
 from .reduce import max, mean, sum, var
 from .resize import resize
